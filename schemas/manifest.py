@@ -1,0 +1,131 @@
+"""Datasets as declared: one manifest and its Avro files, found by glob.
+
+A dataset is one stem in `schemas/contracts`: `<dataset>.yaml`, `<dataset>.v<N>.avsc`, `<dataset>.v<N>.json` (examples).
+Adding a dataset adds files there and edits none.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from schemas.avro import ContractError, Record, read_record
+
+CONTRACTS = Path(__file__).parent / "contracts"
+MANIFEST_SCHEMA = Path(__file__).parent / "manifest.schema.json"
+RAW = "raw_data"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One declared dataset; `versions` maps each version's number to its record, oldest first."""
+
+    name: str
+    description: str
+    owner: str
+    producer: str
+    consumers: tuple[str, ...]
+    topic: str
+    key: str
+    partitions: int
+    retention_days: int | None
+    compatibility: str
+    dead_letter_topic: str
+    order_by: tuple[str, ...]
+    version_by: str
+    ttl_days: int | None
+    versions: Mapping[int, Record]
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def subject(self) -> str:
+        """Subject in the registry, by TopicNameStrategy."""
+        return f"{self.topic}-value"
+
+    @property
+    def latest(self) -> Record:
+        """The newest version: the reader of everything, and what ClickHouse stores."""
+        return self.versions[max(self.versions)]
+
+
+def load_datasets(folder: Path = CONTRACTS, raw_topic: str | None = None) -> dict[str, Dataset]:
+    """Every dataset in `folder` by name, sorted; `raw_topic` (from KAFKA_TOPIC) replaces raw_data's topic.
+
+    Raises ContractError naming the file and the key for anything misspelt, missing or orphaned.
+    """
+    datasets = {path.stem: _load(path) for path in sorted(folder.glob("*.yaml"))}
+    if not datasets:
+        raise ContractError(f"{folder}: no manifests (*.yaml) there")
+    for path in folder.glob("*.avsc"):
+        if path.name.split(".")[0] not in datasets:
+            raise ContractError(f"{path.name}: no manifest {path.name.split('.')[0]}.yaml beside it; add one")
+    if raw_topic and RAW in datasets:
+        raw = datasets[RAW]
+        datasets[RAW] = Dataset(
+            **{**vars(raw), "topic": raw_topic, "dead_letter_topic": f"{raw_topic}-dead-letters"},
+        )
+    return datasets
+
+
+def _load(path: Path) -> Dataset:
+    raw = _validated(yaml.safe_load(path.read_text(encoding="utf-8")), path.name)
+    if raw["dataset"] != path.stem:
+        raise ContractError(f"{path.name}: dataset is {raw['dataset']}; it must be the file's stem, {path.stem}")
+    files = {int(p.suffixes[-2][2:]): p for p in path.parent.glob(f"{path.stem}.v*.avsc")}
+    numbers = sorted(raw["versions"])
+    if numbers != list(range(1, len(numbers) + 1)) or numbers != sorted(files):
+        raise ContractError(
+            f"{path.name}: versions {numbers}, Avro files {sorted(files)}; both must be 1, 2, … without a gap"
+        )
+    dataset = Dataset(
+        name=raw["dataset"],
+        versions={number: read_record(files[number]) for number in numbers},
+        consumers=tuple(raw["consumers"]),
+        **{key: raw[key] for key in ("description", "owner", "producer", "topic", "key", "partitions")},
+        **{key: raw[key] for key in ("retention_days", "compatibility", "dead_letter_topic")},
+        order_by=tuple(raw["clickhouse"]["order_by"]),
+        version_by=raw["clickhouse"]["version_by"],
+        ttl_days=raw["clickhouse"]["ttl_days"],
+        parameters=raw.get("parameters", {}),
+    )
+    _check_fields(dataset, path.name)
+    return dataset
+
+
+def _validated(raw: Any, where: str) -> dict[str, Any]:
+    errors = sorted(_validator().iter_errors(raw), key=lambda error: error.json_path)
+    if errors:
+        raise ContractError(f"{where}: {errors[0].json_path}: {errors[0].message}")
+    manifest: dict[str, Any] = raw
+    return manifest
+
+
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json.loads(MANIFEST_SCHEMA.read_text(encoding="utf-8")))
+
+
+def _check_fields(dataset: Dataset, where: str) -> None:
+    """Every field that the manifest names must be in every version, and not null."""
+    named = {*dataset.order_by, *re.findall(r"\{(\w+)\}", dataset.key)}
+    if dataset.version_by != "offset":
+        named.add(dataset.version_by)
+    for number, record in dataset.versions.items():
+        required = {f.name for f in record.fields if not f.nullable}
+        missing = named - required
+        if missing:
+            raise ContractError(
+                f"{where}: key, order_by and version_by name {min(missing)}, which v{number} lacks or lets be null"
+            )
+    log_days, row_days = dataset.retention_days, dataset.ttl_days
+    if log_days is not None and (row_days is None or row_days > log_days):
+        raise ContractError(
+            f"{where}: ttl_days {row_days}, retention_days {log_days}: "
+            "the table could not be rebuilt from its topic; keep rows no longer than the log"
+        )
