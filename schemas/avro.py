@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from infra.errors import SmartmeterError
+
 FieldType = Literal["int", "long", "double", "boolean", "string", "timestamp-millis", "decimal"]
 FIELD_KEYS = {"name", "type", "doc", "default", "unit", "minimum", "maximum", "label"}
 
 
-class ContractError(ValueError):
+class ContractError(SmartmeterError):
     """A contract that cannot be used; the message names the file, the field and what to do."""
 
 
