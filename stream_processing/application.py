@@ -1,0 +1,146 @@
+"""The streaming application: one query per grain in one session, restarted with backoff when one fails."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pyspark.errors import StreamingQueryException
+from pyspark.sql.streaming.query import StreamingQuery
+
+from stream_processing.context import Context
+from stream_processing.framing import UNKNOWN_ID
+from stream_processing.grain import Grain
+from stream_processing.schema_ids import SchemaIds
+from stream_processing.settings import StreamSettings
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+HEALTHY_AFTER_S = 60.0
+POLL_S = 0.5
+
+Log = Callable[[str], None]
+
+
+@dataclass
+class Run:
+    """One grain's query as it goes: when to try again, and what went wrong last."""
+
+    grain: Grain
+    ids: SchemaIds
+    query: StreamingQuery | None = None
+    started_at: float = 0.0
+    failures: int = 0
+    retry_at: float = 0.0
+    error: str | None = None
+    progress: dict[str, Any] = field(default_factory=dict)
+
+
+class Application:
+    """Runs every grain until told to stop. One that fails does not stop the others.
+
+    Each query resumes from its checkpoint. A failed batch is run again with the same input, and what it had already
+    written is written twice: harmless by law 3. An unreachable broker or registry is a failure like any other, retried
+    for ever; no message is skipped because of it.
+    """
+
+    def __init__(self, context: Context, settings: StreamSettings, checkpoints: Path, log: Log) -> None:
+        self._context = context
+        self._settings = settings
+        self._checkpoints = checkpoints
+        self._log = log
+        self._runs = {
+            name: Run(grain, SchemaIds(context.datasets[grain.source], context.registry))
+            for name, grain in context.grains.items()
+        }
+
+    def run(self, stopping: Callable[[], bool], report: Callable[[dict[str, Any]], None]) -> None:
+        """Run until `stopping()`; `report` gets `state()` twice a second. The queries are stopped on the way out."""
+        try:
+            while not stopping():
+                for name, run in self._runs.items():
+                    self._tend(name, run)
+                report(self.state())
+                time.sleep(POLL_S)
+        finally:
+            for run in self._runs.values():
+                if run.query is not None:
+                    run.query.stop()
+
+    def state(self) -> dict[str, Any]:
+        """By grain: `state` (running, or waiting to be restarted), `restarts`, `error`, and Spark's last progress."""
+        return {
+            name: {
+                "state": "running" if run.query is not None and run.query.isActive else "waiting",
+                "restarts": run.failures,
+                "error": run.error,
+                "progress": run.progress,
+            }
+            for name, run in self._runs.items()
+        }
+
+    def _tend(self, name: str, run: Run) -> None:
+        if run.query is None:
+            if time.monotonic() >= run.retry_at:
+                self._attempt(name, run, lambda: self._start(name, run))
+            return
+        if run.query.lastProgress is not None:
+            run.progress = json.loads(run.query.lastProgress.json)
+        if not run.query.isActive:
+            failure, run.query = run.query.exception(), None
+            self._attempt(name, run, lambda: self._recover(run, failure))
+        elif run.failures and time.monotonic() - run.started_at > HEALTHY_AFTER_S:
+            run.failures, run.error = 0, None
+
+    def _attempt(self, name: str, run: Run, step: Callable[[], None]) -> None:
+        """Do the step; if it fails, note why and when to try again. Nothing is given up, and nothing is hidden."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - whatever ended a query, it is reported and run again
+            pause_s = min(FIRST_PAUSE_S * 2**run.failures, LONGEST_PAUSE_S)
+            run.failures += 1
+            run.error = _first_line(error)
+            run.retry_at = time.monotonic() + pause_s
+            self._log(f"{name}: {run.error}; trying again in {pause_s:g} s")
+
+    def _start(self, name: str, run: Run) -> None:
+        context, grain, settings = self._context, run.grain, self._settings
+        run.ids.refresh()
+        topic = context.datasets[grain.source].topic
+        source = context.kafka.stream(context.spark, topic, settings.max_messages_per_trigger)
+        rows = grain.prepare(run.ids.decode(source), context.datasets)
+        rows = rows.withWatermark(grain.event_time, f"{settings.lateness_s} seconds")
+        aggregated = grain.aggregate(rows, context.datasets)
+        run.query = (
+            context.kafka.sink(grain.messages(aggregated, context.datasets, context.schema_ids(grain)))
+            .queryName(name)
+            .outputMode(grain.output_mode)
+            .option("checkpointLocation", str(self._checkpoints / name))
+            .trigger(processingTime=f"{settings.trigger_s} seconds")
+            .start()
+        )
+        run.started_at = time.monotonic()
+        self._log(f"{name}: reads {topic}, writes {', '.join(grain.emits)}")
+
+    def _recover(self, run: Run, failure: StreamingQueryException | None) -> None:
+        """After a schema id that is not known yet: learn it and go on at once. Any other failure is raised."""
+        if failure is None:
+            raise RuntimeError("the query ended without an error, though nobody stopped it")
+        if UNKNOWN_ID not in str(failure):
+            raise failure
+        context, unread = self._context, _unread(run)
+        topic = context.datasets[run.grain.source].topic
+        refused = run.ids.learn(context.kafka.batch(context.spark, topic, unread))
+        for schema_id in sorted(refused):
+            self._log(f"{topic}: schema id {schema_id} is not of its subject; messages that carry it are left out")
+
+
+def _unread(run: Run) -> str:
+    """Where to look for new schema ids, as Spark's starting offsets: from the end of the last batch that went well."""
+    sources = run.progress.get("sources")
+    return json.dumps(sources[0]["endOffset"]) if sources and sources[0]["endOffset"] else "earliest"
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:500]

@@ -1,0 +1,66 @@
+"""Confluent framing in Spark: framed Avro values to columns and back, with the writer's schema resolved per id."""
+
+from collections.abc import Collection, Mapping
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.avro.functions import from_avro, to_avro
+
+from schemas.avro import Record
+from schemas.framing import HEADER_BYTES, header
+from schemas.manifest import Dataset
+
+UNKNOWN_ID = "unknown schema id"
+
+
+def decode(messages: DataFrame, reader: Record, writers: Mapping[int, str], refused: Collection[int] = ()) -> DataFrame:
+    """Kafka rows to rows with the reader's fields beside `partition`, `offset` and `timestamp` as `produced_at`.
+
+    `writers` maps each known schema id to its writer's schema. A value that cannot be read (empty, no framing, a body
+    that does not parse, an id in `refused`) gives no row. An id in neither makes the task fail with UNKNOWN_ID and the
+    number: the caller asks the registry and starts again, so no message is skipped while its schema is still unknown.
+    """
+    start = F.substring("value", 1, HEADER_BYTES)
+    body = F.expr(f"substring(value, {HEADER_BYTES + 1})")
+    known = F.lit(None)
+    for schema_id, writer in sorted(writers.items()):
+        record = from_avro(body, writer, {"avroSchema": reader.schema, "mode": "PERMISSIVE"})
+        known = F.when(start == F.lit(header(schema_id)), record).otherwise(known)
+    expected = [*writers, *refused]
+    framed = (F.length("value") > HEADER_BYTES) & (F.substring("value", 1, 1) == F.lit(b"\0"))
+    unknown = framed & ~start.isin([header(schema_id) for schema_id in expected])
+    complaint = F.concat(F.lit(f"{UNKNOWN_ID} "), F.conv(F.hex(F.substring("value", 2, 4)), 16, 10))
+    read = F.when(unknown, F.raise_error(complaint).cast(_row_type(reader))).otherwise(known)
+    decoded = messages.select("partition", "offset", F.col("timestamp").alias("produced_at"), read.alias("record"))
+    return decoded.where(F.col("record").isNotNull()).select("partition", "offset", "produced_at", "record.*")
+
+
+def _row_type(record: Record) -> str:
+    spark_types = {"int": "int", "long": "bigint", "double": "double", "boolean": "boolean", "string": "string"}
+    spark_types |= {"timestamp-millis": "timestamp"}
+    fields = (
+        f"{field.name}: {spark_types.get(field.type, f'decimal({field.precision},{field.scale})')}"
+        for field in record.fields
+    )
+    return f"struct<{', '.join(fields)}>"
+
+
+def message(dataset: Dataset, schema_id: int, columns: Mapping[str, Column]) -> Column:
+    """A Kafka message as a struct of `topic`, `key`, `value`: `columns` by field name, encoded as the newest version.
+
+    Raises KeyError where a field of the contract has no column.
+    """
+    record = dataset.latest
+    value = to_avro(F.struct(*(columns[field.name].alias(field.name) for field in record.fields)), record.schema)
+    return F.struct(
+        F.lit(dataset.topic).alias("topic"),
+        _key(dataset.key, columns).cast("binary").alias("key"),
+        F.concat(F.lit(header(schema_id)), value).alias("value"),
+    )
+
+
+def _key(template: str, columns: Mapping[str, Column]) -> Column:
+    """The manifest's key template, such as building_{building_id}, over columns."""
+    prefix, _, rest = template.partition("{")
+    name, _, suffix = rest.partition("}")
+    return F.concat(F.lit(prefix), columns[name].cast("string"), F.lit(suffix))

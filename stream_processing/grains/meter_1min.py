@@ -1,0 +1,28 @@
+"""The second grain, (meter, 1 min), of meter_stats_30s; in update mode, so the running minute is visible."""
+
+from pyspark.sql import DataFrame
+
+from stream_processing import meter_minute_trend
+from stream_processing.grain import Datasets, Grain
+from stream_processing.rollup import roll_up
+
+WINDOW_S = 60
+
+
+def _prepare(stats: DataFrame, _datasets: Datasets) -> DataFrame:
+    return stats
+
+
+def _aggregate(stats: DataFrame, _datasets: Datasets) -> DataFrame:
+    return roll_up(stats, WINDOW_S)
+
+
+GRAIN = Grain(
+    source="meter_stats_30s",
+    event_time="window_start",
+    window_s=WINDOW_S,
+    output_mode="update",
+    prepare=_prepare,
+    aggregate=_aggregate,
+    emits={"meter_minute_trend": meter_minute_trend.fields},
+)

@@ -1,0 +1,154 @@
+"""meter_stats_30s: sufficient statistics as folds over the readings of a window, in integers (law 4).
+
+A window's readings are collected and folded, not summed as they come: that is what lets a repeated reading count once
+(law 5), and it costs less than a deduplication in front of the aggregation.
+"""
+
+from collections.abc import Mapping
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from schemas.manifest import Dataset
+
+STATUS_BITS = {"failure_count": 1, "spike_count": 2, "low_consumption_count": 4, "voltage_anomaly_count": 8}
+LONG = "bigint"
+LOW_32_BITS = 0xFFFFFFFF
+
+
+def reading() -> Column:
+    """One reading as a struct whose natural order is (timestamp, offset)."""
+    names = ["timestamp_ms", "offset", "power_mw", "voltage_mv", "status", "building_id", "sequence"]
+    return F.struct(F.unix_millis("timestamp").alias(names[0]), *names[1:])
+
+
+def counted_once(readings: Column) -> Column:
+    """Readings sorted by time; of several at one instant only the one with the latest offset (law 5).
+
+    `readings` must be a plain column: it is looked up once per element.
+    """
+
+    def is_last(item: Column, index: Column) -> Column:
+        following = F.get(readings, index + 1)
+        return following.isNull() | (following["timestamp_ms"] != item["timestamp_ms"])
+
+    return F.filter(readings, is_last)
+
+
+def fold_readings(readings: Column, voltage_lower_mv: int, voltage_upper_mv: int) -> Column:
+    """Statistics of time-ordered distinct readings as a struct; the names are those of meter_stats_30s.
+
+    Besides them the sum of squared milliwatts in two 64-bit parts, squares_high * 2^32 + squares_low, since one does
+    not hold it and a decimal per reading is slow. `readings` must not be empty.
+    """
+    first = F.get(readings, F.lit(0))
+    start = {
+        "event_count": F.lit(0),
+        **{name: F.lit(0) for name in ("power_sum_mw", "squares_high", "squares_low", "voltage_sum_mv")},
+        "voltage_sum_sq_mv2": F.lit(0),
+        "power_min_mw": first["power_mw"],
+        "power_max_mw": first["power_mw"],
+        "voltage_min_mv": first["voltage_mv"],
+        "voltage_max_mv": first["voltage_mv"],
+        "voltage_outside_count": F.lit(0),
+        **{name: F.lit(0) for name in STATUS_BITS},
+        **{name: F.lit(0) for name in ("power_step_max_mw", "voltage_step_max_mv", "repeat_count", "run_first_count")},
+        **{name: F.lit(0) for name in ("run_max_count", "run_last_count", "energy_mw_ms")},
+        "last_timestamp_ms": first["timestamp_ms"],
+        "last_power_mw": first["power_mw"],
+        "last_voltage_mv": first["voltage_mv"],
+    }
+    return F.aggregate(
+        readings,
+        _struct(start),
+        lambda so_far, item: _struct(_step(so_far, item, voltage_lower_mv, voltage_upper_mv)),
+    )
+
+
+def _struct(columns: Mapping[str, Column]) -> Column:
+    return F.struct(*(column.cast(LONG).alias(name) for name, column in columns.items()))
+
+
+def _step(so_far: Column, item: Column, voltage_lower_mv: int, voltage_upper_mv: int) -> dict[str, Column]:
+    power, voltage = item["power_mw"], item["voltage_mv"]
+    square = power * power
+    outside = (voltage < voltage_lower_mv) | (voltage > voltage_upper_mv)
+    same = (power == so_far["last_power_mw"]) & (voltage == so_far["last_voltage_mv"])
+    repeats = (so_far["event_count"] > 0) & same
+    run_last = F.when(repeats, so_far["run_last_count"] + 1).otherwise(1)
+    unbroken = so_far["run_first_count"] == so_far["event_count"]
+    held_ms = item["timestamp_ms"] - so_far["last_timestamp_ms"]
+    return {
+        "event_count": so_far["event_count"] + 1,
+        "power_sum_mw": so_far["power_sum_mw"] + power,
+        "squares_high": so_far["squares_high"] + F.shiftright(square, 32),
+        "squares_low": so_far["squares_low"] + square.bitwiseAND(F.lit(LOW_32_BITS)),
+        "voltage_sum_mv": so_far["voltage_sum_mv"] + voltage,
+        "voltage_sum_sq_mv2": so_far["voltage_sum_sq_mv2"] + voltage * voltage,
+        "power_min_mw": F.least(so_far["power_min_mw"], power),
+        "power_max_mw": F.greatest(so_far["power_max_mw"], power),
+        "voltage_min_mv": F.least(so_far["voltage_min_mv"], voltage),
+        "voltage_max_mv": F.greatest(so_far["voltage_max_mv"], voltage),
+        "voltage_outside_count": so_far["voltage_outside_count"] + outside.cast(LONG),
+        **{
+            name: so_far[name] + F.when(item["status"].bitwiseAND(bit) != 0, 1).otherwise(0)
+            for name, bit in STATUS_BITS.items()
+        },
+        "power_step_max_mw": F.greatest(so_far["power_step_max_mw"], F.abs(power - so_far["last_power_mw"])),
+        "voltage_step_max_mv": F.greatest(so_far["voltage_step_max_mv"], F.abs(voltage - so_far["last_voltage_mv"])),
+        "repeat_count": so_far["repeat_count"] + repeats.cast(LONG),
+        "run_first_count": so_far["run_first_count"]
+        + F.when((so_far["event_count"] == 0) | (unbroken & repeats), 1).otherwise(0),
+        "run_max_count": F.greatest(so_far["run_max_count"], run_last),
+        "run_last_count": run_last,
+        "energy_mw_ms": so_far["energy_mw_ms"] + so_far["last_power_mw"] * held_ms,
+        "last_timestamp_ms": item["timestamp_ms"],
+        "last_power_mw": power,
+        "last_voltage_mv": voltage,
+    }
+
+
+def sum_of_squares(high: Column, low: Column) -> Column:
+    """high * 2^32 + low as decimal(38,0)."""
+    return (high.cast("decimal(27,0)") * F.lit(1 << 32).cast("decimal(10,0)") + low.cast("decimal(19,0)")).cast(
+        "decimal(38,0)"
+    )
+
+
+def statistics(collected: DataFrame, dataset: Dataset) -> DataFrame:
+    """Rows of `window, meter_id, readings` to as many rows of statistics, which `fields` makes the contract's.
+
+    `readings` is a list of `reading()` in any order, repeats included.
+    """
+    lower_mv = int(dataset.parameters["voltage_lower_v"] * 1000)
+    upper_mv = int(dataset.parameters["voltage_upper_v"] * 1000)
+    # One projection a step, so that each array is computed once and then looked up.
+    folded = (
+        collected.withColumn("readings", F.array_sort("readings"))
+        .withColumn("readings", counted_once(F.col("readings")))
+        .withColumn("fold", fold_readings(F.col("readings"), lower_mv, upper_mv))
+    )
+    first, last = F.get("readings", F.lit(0)), F.element_at("readings", -1)
+    sequences = F.filter(F.col("readings")["sequence"], lambda sequence: sequence.isNotNull())
+    return folded.select(
+        "meter_id",
+        last["building_id"].alias("building_id"),
+        F.col("window.start").alias("window_start"),
+        F.col("window.end").alias("window_end"),
+        "fold.*",
+        first["timestamp_ms"].alias("first_timestamp_ms"),
+        first["power_mw"].alias("first_power_mw"),
+        first["voltage_mv"].alias("first_voltage_mv"),
+        F.get(sequences, F.lit(0)).alias("first_sequence"),
+        F.try_element_at(sequences, F.lit(-1)).alias("last_sequence"),
+    )
+
+
+def fields(dataset: Dataset) -> dict[str, Column]:
+    """The contract's fields over the rows of `statistics`."""
+    made = {
+        "power_sum_sq_mw2": sum_of_squares(F.col("squares_high"), F.col("squares_low")),
+        "first_timestamp": F.timestamp_millis("first_timestamp_ms"),
+        "last_timestamp": F.timestamp_millis("last_timestamp_ms"),
+    }
+    return {field.name: made.get(field.name, F.col(field.name)) for field in dataset.latest.fields}

@@ -1,0 +1,39 @@
+"""The Spark session: local, on loopback, in UTC, with the Kafka and Avro modules."""
+
+import os
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from stream_processing.settings import StreamSettings
+
+ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+
+
+def start_session(settings: StreamSettings, jars: Path, java_home: Path) -> SparkSession:
+    """A new session, or the one that this process already has. `jars` is the folder of the Kafka and Avro modules."""
+    os.environ["JAVA_HOME"] = str(java_home)
+    conf = {
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.extraClassPath": f"{jars}/*",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.memory": settings.driver_memory,
+        "spark.log.level": "ERROR",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
+        # Lists of readings are collected per window and meter; the default falls back to sorting at 128 of them.
+        "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "1000000",
+        "spark.sql.streaming.stateStore.providerClass": ROCKSDB,
+        "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+        "spark.ui.enabled": "false",
+    }
+    builder = SparkSession.builder.master(f"local[{settings.cores}]").appName("smartmeter")
+    for key, value in conf.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def is_alive(spark: SparkSession) -> bool:
+    """False once the JVM behind the session has ended; nothing of the session works from then on."""
+    process = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
+    return process.poll() is None
