@@ -5,6 +5,7 @@ and may not look at). Avro ignores them; the compatibility check, the models, th
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,7 +13,16 @@ from typing import Any, Literal, get_args
 from infra.errors import SmartmeterError
 
 FieldType = Literal["int", "long", "double", "boolean", "string", "timestamp-millis", "decimal"]
+RECORD_KEYS = {"type", "name", "namespace", "doc", "fields"}
 FIELD_KEYS = {"name", "type", "doc", "default", "unit", "minimum", "maximum", "label"}
+VALUE_TYPES: dict[str, type | tuple[type, ...]] = {
+    "doc": str,
+    "unit": str,
+    "minimum": (int, float),
+    "maximum": (int, float),
+    "label": bool,
+}
+BOUNDED = {"int", "long", "double", "timestamp-millis", "decimal"}
 
 
 class ContractError(SmartmeterError):
@@ -61,6 +71,7 @@ def parse_record(text: str, where: str) -> Record:
         raise ContractError(f"{where}: not JSON ({error}); mend the file") from error
     if not isinstance(raw, dict) or raw.get("type") != "record":
         raise ContractError(f"{where}: a contract is an Avro record")
+    _check_keys(raw, RECORD_KEYS, {"name", "namespace", "fields"}, where)
     fields = tuple(_parse_field(field, where) for field in raw["fields"])
     names = [field.name for field in fields]
     twice = {name for name in names if names.count(name) > 1}
@@ -76,9 +87,12 @@ def read_record(path: Path) -> Record:
 
 def _parse_field(raw: dict[str, Any], where: str) -> Field:
     where = f"{where}: field {raw.get('name')}"
-    unknown = raw.keys() - FIELD_KEYS
-    if unknown:
-        raise ContractError(f"{where}: unknown key {min(unknown)}; known are {', '.join(sorted(FIELD_KEYS))}")
+    _check_keys(raw, FIELD_KEYS, {"name", "type"}, where)
+    for key, types in VALUE_TYPES.items():
+        if key in raw and (not isinstance(raw[key], types) or (key != "label" and isinstance(raw[key], bool))):
+            raise ContractError(f"{where}: {key} is {json.dumps(raw[key])}, of the wrong type; mend it")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", raw["name"]):
+        raise ContractError(f"{where}: names of fields are snake_case; rename it")
     declared = raw["type"]
     nullable = isinstance(declared, list)
     if nullable:
@@ -88,18 +102,31 @@ def _parse_field(raw: dict[str, Any], where: str) -> Field:
     elif "default" in raw:
         raise ContractError(f"{where}: only a nullable field has a default (ClickHouse ignores Avro's others)")
     kind, precision, scale = _parse_type(declared, where)
+    low, high = raw.get("minimum"), raw.get("maximum")
+    if kind not in BOUNDED and (low is not None or high is not None):
+        raise ContractError(f"{where}: a {kind} has no minimum or maximum; remove it")
+    if low is not None and high is not None and low > high:
+        raise ContractError(f"{where}: minimum {low} is above maximum {high}; mend them")
     return Field(
         raw["name"],
         kind,
         nullable,
         raw.get("doc", ""),
         raw.get("unit"),
-        raw.get("minimum"),
-        raw.get("maximum"),
+        low,
+        high,
         raw.get("label", False),
         precision,
         scale,
     )
+
+
+def _check_keys(raw: dict[str, Any], known: set[str], required: set[str], where: str) -> None:
+    unknown, missing = raw.keys() - known, required - raw.keys()
+    if unknown:
+        raise ContractError(f"{where}: unknown key {min(unknown)}; known are {', '.join(sorted(known))}")
+    if missing:
+        raise ContractError(f"{where}: lacks {min(missing)}; add it")
 
 
 def _parse_type(declared: object, where: str) -> tuple[FieldType, int, int]:

@@ -59,12 +59,11 @@ def load_datasets(folder: Path = CONTRACTS, raw_topic: str | None = None) -> dic
 
     Raises ContractError naming the file and the key for anything misspelt, missing or orphaned.
     """
-    datasets = {path.stem: _load(path) for path in sorted(folder.glob("*.yaml"))}
+    for stray in strays(folder):
+        raise ContractError(stray)
+    datasets = {path.stem: load_dataset(path) for path in sorted(folder.glob("*.yaml"))}
     if not datasets:
         raise ContractError(f"{folder}: no manifests (*.yaml) there")
-    for path in folder.glob("*.avsc"):
-        if path.name.split(".")[0] not in datasets:
-            raise ContractError(f"{path.name}: no manifest {path.name.split('.')[0]}.yaml beside it; add one")
     if raw_topic and RAW in datasets:
         raw = datasets[RAW]
         datasets[RAW] = Dataset(
@@ -73,11 +72,31 @@ def load_datasets(folder: Path = CONTRACTS, raw_topic: str | None = None) -> dic
     return datasets
 
 
-def _load(path: Path) -> Dataset:
-    raw = _validated(yaml.safe_load(path.read_text(encoding="utf-8")), path.name)
+def strays(folder: Path) -> list[str]:
+    """A sentence for each file that belongs to no declared dataset and version."""
+    sentences = []
+    for path in sorted(path for path in folder.glob("[!.]*") if path.suffix != ".yaml"):
+        stem, _, rest = path.name.partition(".")
+        if not re.fullmatch(r"v[1-9][0-9]*\.(avsc|json)", rest):
+            sentences.append(
+                f"{path.name}: not DATASET.yaml, DATASET.v<N>.avsc or DATASET.v<N>.json; rename or remove it"
+            )
+        elif not (folder / f"{stem}.yaml").exists():
+            sentences.append(f"{path.name}: no manifest {stem}.yaml beside it; add one")
+        elif path.suffix == ".json" and not path.with_suffix(".avsc").exists():
+            sentences.append(f"{path.name}: examples of a version without Avro file {path.stem}.avsc; add that")
+    return sentences
+
+
+def load_dataset(path: Path) -> Dataset:
+    """The dataset of one manifest, with the Avro files beside it; raises ContractError as `load_datasets` does."""
+    try:
+        raw = _validated(yaml.safe_load(path.read_text(encoding="utf-8")), path.name)
+    except yaml.YAMLError as error:
+        raise ContractError(f"{path.name}: not YAML ({error}); mend the file") from error
     if raw["dataset"] != path.stem:
         raise ContractError(f"{path.name}: dataset is {raw['dataset']}; it must be the file's stem, {path.stem}")
-    files = {int(p.suffixes[-2][2:]): p for p in path.parent.glob(f"{path.stem}.v*.avsc")}
+    files = {int(p.suffixes[-2][2:]): p for p in path.parent.glob(f"{path.stem}.v[1-9]*.avsc")}
     numbers = sorted(raw["versions"])
     if numbers != list(range(1, len(numbers) + 1)) or numbers != sorted(files):
         raise ContractError(
