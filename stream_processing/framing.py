@@ -6,7 +6,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import from_avro, to_avro
 
-from schemas.avro import Record
+from schemas.avro import Field, Record
 from schemas.framing import HEADER_BYTES, header
 from schemas.manifest import Dataset
 
@@ -32,17 +32,27 @@ def decode(messages: DataFrame, reader: Record, writers: Mapping[int, str], refu
     complaint = F.concat(F.lit(f"{UNKNOWN_ID} "), F.conv(F.hex(F.substring("value", 2, 4)), 16, 10))
     read = F.when(unknown, F.raise_error(complaint).cast(_row_type(reader))).otherwise(known)
     decoded = messages.select("partition", "offset", F.col("timestamp").alias("produced_at"), read.alias("record"))
-    return decoded.where(F.col("record").isNotNull()).select("partition", "offset", "produced_at", "record.*")
+    # A body that does not parse becomes a row of nulls, so a field that is never null tells.
+    required = next(field.name for field in reader.fields if not field.nullable)
+    readable = decoded.where(F.col("record")[required].isNotNull())
+    return readable.select("partition", "offset", "produced_at", "record.*")
+
+
+def spark_type(field: Field) -> str:
+    """The field's type in Spark's DDL."""
+    match field.type:
+        case "decimal":
+            return f"decimal({field.precision},{field.scale})"
+        case "timestamp-millis":
+            return "timestamp"
+        case "long":
+            return "bigint"
+        case name:
+            return name
 
 
 def _row_type(record: Record) -> str:
-    spark_types = {"int": "int", "long": "bigint", "double": "double", "boolean": "boolean", "string": "string"}
-    spark_types |= {"timestamp-millis": "timestamp"}
-    fields = (
-        f"{field.name}: {spark_types.get(field.type, f'decimal({field.precision},{field.scale})')}"
-        for field in record.fields
-    )
-    return f"struct<{', '.join(fields)}>"
+    return f"struct<{', '.join(f'{field.name}: {spark_type(field)}' for field in record.fields)}>"
 
 
 def message(dataset: Dataset, schema_id: int, columns: Mapping[str, Column]) -> Column:
@@ -51,7 +61,8 @@ def message(dataset: Dataset, schema_id: int, columns: Mapping[str, Column]) -> 
     Raises KeyError where a field of the contract has no column.
     """
     record = dataset.latest
-    value = to_avro(F.struct(*(columns[field.name].alias(field.name) for field in record.fields)), record.schema)
+    typed = (columns[field.name].cast(spark_type(field)).alias(field.name) for field in record.fields)
+    value = to_avro(F.struct(*typed), record.schema)
     return F.struct(
         F.lit(dataset.topic).alias("topic"),
         _key(dataset.key, columns).cast("binary").alias("key"),

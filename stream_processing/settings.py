@@ -13,9 +13,9 @@ class StreamSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="STREAM_")
 
-    lateness_s: int = Field(60, ge=0)
-    trigger_s: int = Field(5, ge=0)
-    max_messages_per_trigger: int = Field(1_000_000, ge=1)
-    shuffle_partitions: int = Field(2, ge=1)
-    cores: int = Field(2, ge=1)
+    lateness_s: int = Field(default=60, ge=0)
+    trigger_s: int = Field(default=5, ge=0)
+    max_messages_per_trigger: int = Field(default=1_000_000, ge=1)
+    shuffle_partitions: int = Field(default=2, ge=1)
+    cores: int = Field(default=2, ge=1)
     driver_memory: str = "2g"

@@ -1,0 +1,124 @@
+"""Made-up readings, and a window's statistics in plain Python, by other means than the code under test."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import groupby, pairwise
+from math import floor
+
+from hypothesis import strategies as st
+from pyspark.sql import DataFrame, SparkSession
+
+START = datetime(2026, 1, 5, 18, 0, tzinfo=UTC)
+COLUMNS = (
+    "partition int, offset long, produced_at timestamp, meter_id int, building_id int, timestamp timestamp, "
+    "power_kw double, voltage_v double, status int, sequence long"
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One decoded event and its position."""
+
+    offset: int
+    meter_id: int
+    second: int
+    power_kw: float
+    voltage_v: float
+    status: int = 0
+    sequence: int | None = None
+    building_id: int = 7
+    produced_s: int = 3600
+
+    @property
+    def at(self) -> datetime:
+        return START + timedelta(seconds=self.second)
+
+
+def frame(spark: SparkSession, readings: list[Reading]) -> DataFrame:
+    """The readings as rows of decoded events."""
+    rows = [(0, r.offset, _produced_at(r), r.meter_id, r.building_id, r.at, *_values(r)) for r in readings]
+    return spark.createDataFrame(rows, COLUMNS)
+
+
+def _produced_at(reading: Reading) -> datetime:
+    return START + timedelta(seconds=reading.produced_s)
+
+
+def _values(reading: Reading) -> tuple[float, float, int, int | None]:
+    return reading.power_kw, reading.voltage_v, reading.status, reading.sequence
+
+
+# Few distinct values, so that repeats, runs and ties are common.
+_reading = st.builds(
+    Reading,
+    offset=st.just(0),
+    meter_id=st.integers(1, 3),
+    second=st.integers(0, 89),
+    power_kw=st.sampled_from([0.0, 0.02, 0.4321, 2.5, 7.0, -1.25, 999.9999]),
+    voltage_v=st.sampled_from([0.0, 209.99, 210.0, 230.0, 231.4, 250.0, 250.01]),
+    status=st.integers(0, 15),
+    sequence=st.none() | st.integers(0, 10_000),
+)
+
+
+@st.composite
+def readings_lists(draw: st.DrawFn) -> list[Reading]:
+    """Readings at distinct offsets, some delivered again later on."""
+    drawn = draw(st.lists(_reading, min_size=1, max_size=60))
+    again = draw(st.lists(st.sampled_from(drawn), max_size=10))
+    return [replace(reading, offset=offset) for offset, reading in enumerate(drawn + again)]
+
+
+def counted(readings: list[Reading], window_s: int) -> dict[tuple[int, datetime], list[Reading]]:
+    """By meter and window: its readings in order of time, of several at one instant the one with the latest offset."""
+    latest = {(r.meter_id, r.second): r for r in sorted(readings, key=lambda r: r.offset)}
+    windows: dict[tuple[int, datetime], list[Reading]] = {}
+    for (meter_id, second), reading in sorted(latest.items()):
+        start = START + timedelta(seconds=second // window_s * window_s)
+        windows.setdefault((meter_id, start), []).append(reading)
+    return windows
+
+
+def milli(value: float, factor: float) -> int:
+    """floor(x * factor + 0.5), as the design states it."""
+    return floor(value * factor + 0.5)
+
+
+def expected_stats(readings: list[Reading]) -> dict[str, object]:
+    """The fields of meter_stats_30s, save key and window, for one window's counted readings."""
+    power = [milli(r.power_kw, 1e6) for r in readings]
+    voltage = [milli(r.voltage_v, 1e3) for r in readings]
+    runs = [len(list(run)) for _, run in groupby(zip(power, voltage, strict=True))]
+    sequences = [r.sequence for r in readings if r.sequence is not None]
+    return {
+        "event_count": len(readings),
+        "power_sum_mw": sum(power),
+        "power_sum_sq_mw2": Decimal(sum(p * p for p in power)),
+        "power_min_mw": min(power),
+        "power_max_mw": max(power),
+        "voltage_sum_mv": sum(voltage),
+        "voltage_sum_sq_mv2": sum(v * v for v in voltage),
+        "voltage_min_mv": min(voltage),
+        "voltage_max_mv": max(voltage),
+        "voltage_outside_count": sum(not 210_000 <= v <= 250_000 for v in voltage),
+        "failure_count": sum(bool(r.status & 1) for r in readings),
+        "spike_count": sum(bool(r.status & 2) for r in readings),
+        "low_consumption_count": sum(bool(r.status & 4) for r in readings),
+        "voltage_anomaly_count": sum(bool(r.status & 8) for r in readings),
+        "power_step_max_mw": max((abs(b - a) for a, b in pairwise(power)), default=0),
+        "voltage_step_max_mv": max((abs(b - a) for a, b in pairwise(voltage)), default=0),
+        "repeat_count": len(readings) - len(runs),
+        "run_first_count": runs[0],
+        "run_max_count": max(runs),
+        "run_last_count": runs[-1],
+        "energy_mw_ms": sum(milli(a.power_kw, 1e6) * (b.second - a.second) * 1000 for a, b in pairwise(readings)),
+        "first_timestamp": readings[0].at,
+        "last_timestamp": readings[-1].at,
+        "first_power_mw": power[0],
+        "last_power_mw": power[-1],
+        "first_voltage_mv": voltage[0],
+        "last_voltage_mv": voltage[-1],
+        "first_sequence": sequences[0] if sequences else None,
+        "last_sequence": sequences[-1] if sequences else None,
+    }

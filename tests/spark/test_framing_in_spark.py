@@ -1,0 +1,74 @@
+"""Framed messages to rows and back, against fastavro; every version decodes to the newest."""
+
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import fastavro
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from schemas.framing import frame
+from schemas.manifest import load_datasets
+from stream_processing.framing import UNKNOWN_ID, decode, message
+
+RAW = load_datasets()["raw_data"]
+STATS = load_datasets()["meter_stats_30s"]
+NOON = datetime(2026, 1, 5, 12, 0, 0, 123000, tzinfo=UTC)
+V1 = {"meter_id": 1, "building_id": 2, "timestamp": NOON, "power_kw": 0.5, "voltage_v": 230.25, "status": 3}
+V2 = {**V1, "meter_id": 2, "sequence": 77}
+WRITERS = {5: RAW.versions[1].schema, 9: RAW.versions[2].schema}
+
+
+def encoded(version: int, schema_id: int, record: dict[str, Any]) -> bytes:
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, json.loads(RAW.versions[version].schema), record)
+    return frame(schema_id, body.getvalue())
+
+
+def kafka_rows(spark: SparkSession, values: list[bytes | None]) -> DataFrame:
+    rows = [(value, 0, offset, NOON + timedelta(hours=1)) for offset, value in enumerate(values)]
+    return spark.createDataFrame(rows, "value binary, partition int, offset long, timestamp timestamp")
+
+
+def test_both_versions_decode_to_the_newest(spark: SparkSession) -> None:
+    messages = kafka_rows(spark, [encoded(1, 5, V1), encoded(2, 9, V2), encoded(2, 9, {**V2, "sequence": None})])
+    rows = decode(messages, RAW.latest, WRITERS).orderBy("offset").collect()
+    assert [row["sequence"] for row in rows] == [None, 77, None]
+    for row, sent in zip(rows, [V1, V2, V2], strict=True):
+        for name in ("meter_id", "building_id", "power_kw", "voltage_v", "status"):
+            assert row[name] == sent[name]
+        assert row["timestamp"].astimezone(UTC) == NOON
+        assert row["produced_at"].astimezone(UTC) == NOON + timedelta(hours=1)
+
+
+def test_what_cannot_be_read_gives_no_row_and_stops_nothing(spark: SparkSession) -> None:
+    good = encoded(2, 9, V2)
+    bad = [None, b"", b"\x00\x00", b"{}", good[:9], b"\x01" + good[1:], encoded(2, 66, V2)]
+    rows = decode(kafka_rows(spark, [*bad, good]), RAW.latest, WRITERS, refused={66}).collect()
+    assert [row["offset"] for row in rows] == [len(bad)]
+
+
+def test_an_unknown_id_stops_the_batch_and_names_itself(spark: SparkSession) -> None:
+    messages = kafka_rows(spark, [encoded(2, 9, V2), encoded(2, 4_000_000_000, V2)])
+    with pytest.raises(Exception, match=f"{UNKNOWN_ID} 4000000000"):
+        decode(messages, RAW.latest, WRITERS).collect()
+
+
+def test_a_message_is_framed_keyed_and_readable_by_others(spark: SparkSession) -> None:
+    values: dict[str, Any] = {field.name: index for index, field in enumerate(STATS.latest.fields)}
+    values |= dict.fromkeys(("window_start", "window_end", "first_timestamp", "last_timestamp"), NOON)
+    values |= {"power_sum_sq_mw2": 10**25 + 7, "first_sequence": None}
+    row = spark.range(1).select(
+        *(F.lit(value).alias(name) for name, value in values.items() if name != "power_sum_sq_mw2"),
+        F.lit(str(values["power_sum_sq_mw2"])).cast("decimal(38,0)").alias("power_sum_sq_mw2"),
+    )
+    columns = {name: F.col(name) for name in values}
+    sent = row.select(message(STATS, 12, columns).alias("m")).select("m.*").collect()[0]
+    assert sent["topic"] == "meter_stats_30s"
+    assert bytes(sent["key"]) == b"building_1"
+    assert bytes(sent["value"])[:5] == b"\x00\x00\x00\x00\x0c"
+    body = io.BytesIO(bytes(sent["value"])[5:])
+    assert fastavro.schemaless_reader(body, json.loads(STATS.latest.schema)) == values
