@@ -1,0 +1,169 @@
+"""Background processes of a data directory: started detached, found again, watched while they start, stopped.
+
+A part is one process. `run/<part>.json` says which: {"pid": …, "create_time": …}; the creation time (seconds since
+the epoch) tells it from another process that later got the same id. Its output goes to `logs/<part>.log`.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+from infra.errors import SmartmeterError
+from infra.wait import until
+
+CREATE_TIME_TOLERANCE_S = 1.0
+"""The kernel's start of time is known to a hundredth of a second and shifts a little when the clock is corrected."""
+
+_children: list[subprocess.Popen[bytes]] = []
+"""Kept so that a process of ours that ends is reaped rather than left a zombie while we live."""
+
+
+def run_file(data_dir: Path, part: str) -> Path:
+    return data_dir / "run" / f"{part}.json"
+
+
+def log_file(data_dir: Path, part: str) -> Path:
+    return data_dir / "logs" / f"{part}.log"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a process is started: its command line, and variables on top of the inherited environment."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Part(Protocol):
+    """A server that a data directory runs as one process."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def address(self) -> str: ...
+
+    def prepare(self) -> Launch:
+        """Write what it needs before it starts; may be called again over existing data, which it keeps."""
+
+    def ready(self) -> bool:
+        """Whether it answers its clients now."""
+
+
+def start(data_dir: Path, part: str, launch: Launch) -> psutil.Process:
+    """Start a process in a session of its own, so that it outlives the terminal, and record it as `part`.
+
+    It inherits this environment without the passwords in it: those go only to the process whose launch names them.
+    The log of the run before is kept as `<part>.log.1`.
+    """
+    log = log_file(data_dir, part)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists():
+        log.replace(log.with_suffix(".log.1"))
+    inherited = {name: value for name, value in os.environ.items() if not name.endswith("_PASSWORD")}
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            launch.command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=data_dir,
+            env={**inherited, **launch.environment},
+            start_new_session=True,
+        )
+    _children.append(child)
+    process = psutil.Process(child.pid)
+    record(data_dir, part, process)
+    return process
+
+
+def record(data_dir: Path, part: str, process: psutil.Process) -> None:
+    """Write down that `process` is `part`; a part that runs in the foreground calls this for itself."""
+    path = run_file(data_dir, part)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps({"pid": process.pid, "create_time": process.create_time()}) + "\n")
+    partial.replace(path)
+
+
+def forget(data_dir: Path, part: str) -> None:
+    """Remove the record of `part`."""
+    run_file(data_dir, part).unlink(missing_ok=True)
+
+
+def recorded_parts(data_dir: Path) -> list[str]:
+    """Parts with a record, running or not."""
+    return sorted(path.stem for path in (data_dir / "run").glob("*.json"))
+
+
+def find(data_dir: Path, part: str) -> psutil.Process | None:
+    """The running process of `part`; None when there is no record, it has ended, or its id now belongs to another."""
+    try:
+        said = json.loads(run_file(data_dir, part).read_text())
+        process = psutil.Process(said["pid"])
+        same = abs(process.create_time() - said["create_time"]) <= CREATE_TIME_TOLERANCE_S
+    except (FileNotFoundError, psutil.NoSuchProcess):
+        return None
+    return process if same and not has_ended(process) else None
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether it is gone, or a zombie that its parent has not yet reaped."""
+    for child in _children:
+        if child.pid == process.pid:
+            child.poll()
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def stop(process: psutil.Process, name: str, deadline_s: float = 30.0) -> None:
+    """End `process` and all that it started: asked first, killed after `deadline_s` seconds; then none is left."""
+    try:
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    send(family[:1], psutil.Process.terminate)
+    with contextlib.suppress(TimeoutError):  # what did not end when asked is killed
+        until(lambda: has_ended(process), f"{name} to stop", deadline_s)
+    send(family, psutil.Process.kill)
+    until(lambda: all(has_ended(member) for member in family), f"the killed {name} to end", 10)
+
+
+def send(processes: Sequence[psutil.Process], signal: Callable[[psutil.Process], None]) -> None:
+    """Send a signal to those that still live."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            signal(process)
+
+
+def wait_ready(
+    data_dir: Path, part: str, process: psutil.Process, ready: Callable[[], bool], deadline_s: float
+) -> None:
+    """Return when `ready` answers true; raise SmartmeterError with the log's end when that comes too late."""
+    try:
+        until(lambda: ready() or has_ended(process), f"{part} to be ready", deadline_s)
+    except TimeoutError as error:
+        raise SmartmeterError(f"{error}\n{log_tail(data_dir, part)}") from error
+    if has_ended(process):
+        raise SmartmeterError(f"{part} ended while it started\n{log_tail(data_dir, part)}")
+
+
+def log_tail(data_dir: Path, part: str, lines: int = 20) -> str:
+    """The last lines of a part's log under a heading that names the file."""
+    path = log_file(data_dir, part)
+    with path.open("rb") as log:
+        log.seek(max(0, path.stat().st_size - 64 * 1024))
+        text = log.read().decode(errors="replace")
+    return "\n".join([f"the end of {path}:", *(f"  {line}" for line in text.splitlines()[-lines:])])
