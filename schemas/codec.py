@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from io import BytesIO
+from numbers import Real
 from typing import Any, Protocol
 
 import fastavro
@@ -108,8 +109,7 @@ class Encoder:
     def __init__(self, record: Record, schema_id: int) -> None:
         self._header = header(schema_id)
         self._schema = _physical_schema(record)
-        encoders = {field.name: _encoder(field) for field in record.fields}
-        self._convert = {name: convert for name, convert in encoders.items() if convert}
+        self._convert = {field.name: _encoder(field) for field in record.fields}
 
     def encode(self, values: Mapping[str, Any]) -> bytes:
         """The framed message. Instants may be ints in ms or aware datetimes; nullable fields may be missing.
@@ -164,7 +164,7 @@ def _decode_decimal(field: Field) -> Callable[[bytes], int | Decimal]:
     return decode
 
 
-def _encoder(field: Field) -> Callable[[Any], Any] | None:
+def _encoder(field: Field) -> Callable[[Any], Any]:
     match field.type:
         case "int":
             return _checked_int
@@ -174,8 +174,16 @@ def _encoder(field: Field) -> Callable[[Any], Any] | None:
             return to_millis
         case "decimal":
             return lambda value: _decimal_bytes(value, field)
-        case _:
-            return None
+        case "double" | "boolean" | "string":
+            kind = {"double": Real, "boolean": bool, "string": str}[field.type]
+            return lambda value: _checked(value, kind, field)
+
+
+def _checked(value: Any, kind: type, field: Field) -> Any:
+    """The value itself; fastavro would make a number of a text, and a truth value of anything."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{field.name} {value!r} is no {field.type}")
+    return value
 
 
 def _checked_int(value: Any) -> int:

@@ -43,14 +43,17 @@ class Registry:
 
     `url` may carry a path and `user:password@`. Every call asks again until `deadline_s` have passed (0: one attempt),
     each attempt for at most `timeout_s`, and then raises RegistryUnavailable. Every call may raise RegistryRefused.
+    `http` may bring certificates or, in tests, answers of its own.
     """
 
-    def __init__(self, url: str, timeout_s: float = 5.0, deadline_s: float = 30.0) -> None:
+    def __init__(
+        self, url: str, timeout_s: float = 5.0, deadline_s: float = 30.0, http: requests.Session | None = None
+    ) -> None:
         self._url = url.rstrip("/")
         self._where = _without_password(self._url)
         self._timeout_s = timeout_s
         self._deadline_s = deadline_s
-        self._http = requests.Session()
+        self._http = http or requests.Session()
         self._http.trust_env = urlsplit(url).hostname not in LOOPBACK  # a proxy cannot reach this machine's loopback
         self._schemas: dict[int, str] = {}
         self._ids: dict[tuple[str, str], int] = {}

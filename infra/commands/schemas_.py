@@ -81,12 +81,11 @@ def docs(only_check: bool, folder: Path) -> None:
 
 
 def _report(datasets: rules.Datasets, findings: rules.Findings, compared: list[str]) -> None:
-    table = Table("dataset", "versions", "fields", "topic", "owner", title="contracts")
+    table = Table("dataset", "versions", "fields", "owner")
     for dataset in datasets.values():
         versions = ", ".join(f"v{number}" for number in dataset.versions)
-        table.add_row(dataset.name, versions, str(len(dataset.latest.fields)), dataset.topic, dataset.owner)
-    console = Console()
-    console.print(table)
+        table.add_row(dataset.name, versions, str(len(dataset.latest.fields)), dataset.owner)
+    Console().print(table)
     click.echo(f"compared with: {', '.join(compared) or 'nothing released'}")
     for note in dict.fromkeys(findings.notes):
         click.echo(f"note: {note}")
