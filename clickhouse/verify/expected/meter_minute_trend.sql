@@ -1,0 +1,23 @@
+-- meter_minute_trend recomputed from the readings, each of which counts once (raw_data_latest).
+SELECT
+    meter_id,
+    argMax(building_id, timestamp) AS building_id,
+    window_start,
+    window_start + INTERVAL 1 MINUTE AS window_end,
+    count() AS event_count,
+    sum(power_mw) / (count() * 1e6) AS power_avg_kw,
+    min(power_mw) / 1e6 AS power_min_kw,
+    max(power_mw) / 1e6 AS power_max_kw,
+    sum(voltage_mv) / (count() * 1e3) AS voltage_avg_v,
+    min(voltage_mv) / 1e3 AS voltage_min_v,
+    max(voltage_mv) / 1e3 AS voltage_max_v
+FROM
+(
+    SELECT
+        *,
+        toInt64(floor(power_kw * 1e6 + 0.5)) AS power_mw,
+        toInt64(floor(voltage_v * 1e3 + 0.5)) AS voltage_mv,
+        toStartOfInterval(timestamp, INTERVAL 1 MINUTE) AS window_start
+    FROM raw_data_latest
+)
+GROUP BY meter_id, window_start

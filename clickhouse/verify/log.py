@@ -1,0 +1,105 @@
+"""Kafka's side: where each partition begins and ends, and what stands at given offsets."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from infra.errors import SmartmeterError
+
+REQUEST_TIMEOUT_S = 15.0
+BATCH = 10_000
+SEEK_OVER = 50_000
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Offsets [begin, end) of one partition."""
+
+    partition: int
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the log holds at one offset; `value` is None for a tombstone."""
+
+    partition: int
+    offset: int
+    value: bytes | None
+
+
+class Log:
+    """Reads positions in any order, and commits nothing. Use as a context manager, from one thread."""
+
+    def __init__(self, brokers: str) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": brokers,
+                "group.id": "smartmeter-verify",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed",
+            }
+        )
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def extents(self, topic: str) -> list[Extent]:
+        """Where each partition begins and ends now; raises SmartmeterError if there is no such topic or no broker."""
+        try:
+            partitions = self._consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions
+            if not partitions:
+                raise SmartmeterError(f"Kafka has no topic {topic}; run `smartmeter apply`")
+            found = [(p, self._consumer.get_watermark_offsets(TopicPartition(topic, p))) for p in sorted(partitions)]
+        except KafkaException as error:
+            raise SmartmeterError(f"Kafka does not answer ({error}); `smartmeter status` tells what runs") from error
+        return [Extent(partition, begin, end) for partition, (begin, end) in found]
+
+    def entries(self, topic: str, partition: int, ranges: Sequence[tuple[int, int]]) -> Iterator[Entry]:
+        """What the log holds within `ranges`, each [first, last), ascending and apart; in order.
+
+        Offsets that the log itself does not have (compacted away, or taken by a transaction's marker) give nothing.
+        """
+        for near in neighbours(ranges):
+            starts = [first for first, _ in near]
+            for entry in self._from(topic, partition, near[0][0]):
+                if entry.offset >= near[-1][1]:
+                    break
+                first, last = near[bisect_right(starts, entry.offset) - 1]
+                if first <= entry.offset < last:
+                    yield entry
+
+    def _from(self, topic: str, partition: int, offset: int) -> Iterator[Entry]:
+        """Every message from an offset to the partition's end as it is when reached."""
+        self._consumer.assign([TopicPartition(topic, partition, offset)])
+        while True:
+            messages = self._consumer.consume(BATCH, timeout=REQUEST_TIMEOUT_S)
+            if not messages:
+                raise SmartmeterError(f"Kafka gave nothing from {topic} for {REQUEST_TIMEOUT_S:g} s; is the broker up?")
+            for message in messages:
+                error = message.error()
+                if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                    return
+                if error is not None:
+                    raise SmartmeterError(f"Kafka: reading {topic}: {error}")
+                at = message.offset()
+                assert at is not None, "a message that was delivered has an offset"
+                yield Entry(partition, at, message.value())
+
+
+def neighbours(ranges: Sequence[tuple[int, int]], seek_over: int = SEEK_OVER) -> list[list[tuple[int, int]]]:
+    """Ranges grouped so that reading through the gaps of a group is cheaper than seeking over them."""
+    groups: list[list[tuple[int, int]]] = []
+    for first, last in ranges:
+        if groups and first - groups[-1][-1][1] < seek_over:
+            groups[-1].append((first, last))
+        else:
+            groups.append([(first, last)])
+    return groups

@@ -1,0 +1,209 @@
+"""Conservation: every offset of a topic is a row, set aside as unreadable, empty, or a row that another replaced.
+
+What a table lacks is looked up in the log, and the log must explain it.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from clickhouse.ddl import literal as sql_text
+from clickhouse.ddl import names
+from clickhouse.verify.log import Entry, Extent
+from schemas.codec import Decoder, Undecodable
+from schemas.manifest import Dataset
+
+Values = dict[str, Any]
+Query = Callable[[str], Sequence[Sequence[Any]]]
+FIRST = 5
+"""How many of each kind of difference are named."""
+LOOKUP = 500
+Range = tuple[int, int]
+
+
+class ReadsLog(Protocol):
+    """What is needed of `verify.log.Log`."""
+
+    def entries(self, topic: str, partition: int, ranges: Sequence[Range]) -> Iterable[Entry]: ...
+
+
+@dataclass
+class Positions:
+    """The account of one topic: messages = rows + unreadable + empty + superseded + not_in_log + behind, or failures.
+
+    `empty` are empty values and tombstones. `superseded` are messages whose row another with the same key has replaced
+    for good (laws 3 and 5). `redelivered` are copies of rows that ClickHouse consumed again after a crash, equal to the
+    letter and merged when read. `behind` are messages at the end that ClickHouse has yet to consume.
+    """
+
+    messages: int = 0
+    rows: int = 0
+    unreadable: int = 0
+    empty: int = 0
+    superseded: int = 0
+    not_in_log: int = 0
+    redelivered: int = 0
+    behind: int = 0
+    failures: list[str] = field(default_factory=list)
+
+
+def account(dataset: Dataset, extents: Sequence[Extent], query: Query, log: ReadsLog, decoder: Decoder) -> Positions:
+    """Account for every offset within `extents` of the dataset's topic."""
+    positions = Positions()
+    for extent in extents:
+        _account_partition(dataset, extent, query, log, decoder, positions)
+    return positions
+
+
+def _account_partition(
+    dataset: Dataset, extent: Extent, query: Query, log: ReadsLog, decoder: Decoder, positions: Positions
+) -> None:
+    size = extent.end - extent.begin
+    positions.messages += size
+    stored, rows = _distinct(query, names(dataset.name).table, dataset, extent)
+    _, unreadable = _distinct(query, names(dataset.name).unreadable, dataset, extent)
+    positions.rows += rows
+    positions.unreadable += unreadable
+    if stored > rows:
+        positions.redelivered += stored - rows
+        positions.failures += _told_differently(dataset, extent, query)
+    if unreadable:
+        positions.failures += _wrongly_set_aside(dataset, extent, query, log, decoder)
+    if rows + unreadable != size:
+        missing, reached = _missing(dataset, extent, query)
+        _explain(dataset, extent, missing, reached, query, log, decoder, positions)
+
+
+def _within(dataset: Dataset, extent: Extent) -> str:
+    partition = f"topic = {sql_text(dataset.topic)} AND partition = {extent.partition}"
+    return f"{partition} AND offset >= {extent.begin} AND offset < {extent.end}"
+
+
+def _distinct(query: Query, table: str, dataset: Dataset, extent: Extent) -> tuple[int, int]:
+    """Rows of the table within the extent as stored, and the distinct positions that they hold."""
+    [(stored, distinct)] = query(f"SELECT count(), uniqExact(offset) FROM {table} WHERE {_within(dataset, extent)}")
+    return stored, distinct
+
+
+def _told_differently(dataset: Dataset, extent: Extent, query: Query) -> list[str]:
+    """Positions that stand in the table with different contents: a row that was made up or changed."""
+    fields = ", ".join(f.name for f in dataset.latest.fields)
+    rows = query(
+        f"SELECT offset, count() FROM (SELECT DISTINCT offset, {fields} FROM {dataset.name} "
+        f"WHERE {_within(dataset, extent)}) GROUP BY offset HAVING count() > 1 ORDER BY offset"
+    )
+    return [
+        f"{dataset.name}: {count} different rows claim partition {extent.partition} offset {offset}"
+        for offset, count in rows[:FIRST]
+    ]
+
+
+def _wrongly_set_aside(dataset: Dataset, extent: Extent, query: Query, log: ReadsLog, decoder: Decoder) -> list[str]:
+    """Messages set aside as unreadable that can be read, and keep to the contract: lost by a consumer's fault."""
+    table = names(dataset.name).unreadable
+    rows = query(f"SELECT DISTINCT offset FROM {table} WHERE {_within(dataset, extent)} ORDER BY offset")
+    ranges = [(int(offset), int(offset) + 1) for (offset,) in rows]
+    wrong = []
+    for entry in log.entries(dataset.topic, extent.partition, ranges):
+        if entry.value and _is_good(entry.value, decoder, dataset):
+            wrong.append(f"partition {extent.partition} offset {entry.offset}")
+    return [f"{dataset.name}: {where} is a good message and was set aside as unreadable" for where in wrong[:FIRST]]
+
+
+def _is_good(value: bytes, decoder: Decoder, dataset: Dataset) -> bool:
+    try:
+        values = decoder.decode(value)
+    except Undecodable:
+        return False
+    bounded = [f for f in dataset.latest.fields if values[f.name] is not None]
+    return all(
+        (f.minimum is None or values[f.name] >= f.minimum) and (f.maximum is None or values[f.name] <= f.maximum)
+        for f in bounded
+    )
+
+
+def _missing(dataset: Dataset, extent: Extent, query: Query) -> tuple[list[Range], int]:
+    """Ranges of offsets within the extent that no table holds, and the offset after the last one that one holds."""
+    named = names(dataset.name)
+    within = _within(dataset, extent)
+    tables = (named.table, named.unreadable)
+    held = " UNION DISTINCT ".join(f"SELECT offset FROM {table} WHERE {within}" for table in tables)
+    rows = query(
+        f"SELECT before + 1, offset FROM (SELECT offset, lagInFrame(offset, 1, toInt64({extent.begin - 1})) OVER "
+        f"(ORDER BY offset ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS before FROM ({held})) "
+        "WHERE offset > before + 1 ORDER BY offset"
+    )
+    [(count, last)] = query(f"SELECT count(), max(offset) FROM ({held})")
+    reached = last + 1 if count else extent.begin
+    ranges = [(int(first), int(end)) for first, end in rows]
+    return [*ranges, (reached, extent.end)] if reached < extent.end else ranges, reached
+
+
+def _explain(
+    dataset: Dataset,
+    extent: Extent,
+    missing: list[Range],
+    reached: int,
+    query: Query,
+    log: ReadsLog,
+    decoder: Decoder,
+    positions: Positions,
+) -> None:
+    """Let the log say what stands at the offsets that the tables lack."""
+    found, lost = 0, []
+    rows: list[tuple[int, Values]] = []
+    for entry in log.entries(dataset.topic, extent.partition, missing):
+        found += 1
+        if not entry.value:
+            positions.empty += 1
+            continue
+        try:
+            rows.append((entry.offset, decoder.decode(entry.value)))
+        except Undecodable as error:
+            lost.append((entry.offset, f"{error}: not set aside"))
+    positions.not_in_log += sum(last - first for first, last in missing) - found
+    for start in range(0, len(rows), LOOKUP):
+        chunk = rows[start : start + LOOKUP]
+        replaced = _replaced(dataset, chunk, query)
+        positions.superseded += len(replaced)
+        lost += [(offset, _named(dataset, values)) for offset, values in chunk if offset not in replaced]
+    behind = [offset for offset, _ in lost if offset >= reached]
+    positions.behind += len(behind)
+    lost = sorted((offset, what) for offset, what in lost if offset < reached)
+    positions.failures += [
+        f"{dataset.name}: partition {extent.partition} offset {offset} ({what}) is in the topic and not in the table"
+        for offset, what in lost[:FIRST]
+    ]
+    if len(lost) > FIRST:
+        positions.failures.append(f"{dataset.name}: partition {extent.partition}: {len(lost)} such messages in all")
+
+
+def _named(dataset: Dataset, values: Values) -> str:
+    return ", ".join(f"{name} {values[name]}" for name in dataset.order_by)
+
+
+def _replaced(dataset: Dataset, rows: Sequence[tuple[int, Values]], query: Query) -> set[int]:
+    """Offsets of the rows whose key the table holds with more events, or with as many and a later offset."""
+    kinds = {f.name: f.type for f in dataset.latest.fields}
+    key = dataset.order_by
+    selected = ", ".join(f"toUnixTimestamp64Milli({n})" if kinds[n] == "timestamp-millis" else n for n in key)
+    wanted = ", ".join("(" + ", ".join(_literal(kinds[name], values[name]) for name in key) + ")" for _, values in rows)
+    version = "0" if dataset.version_by == "offset" else dataset.version_by
+    newest = {
+        tuple(found[:-2]): (found[-2], found[-1])
+        for found in query(
+            f"SELECT {selected}, max({version}) AS version, argMax(offset, ({version}, offset)) FROM {dataset.name} "
+            f"WHERE ({', '.join(key)}) IN ({wanted}) GROUP BY {', '.join(key)}"
+        )
+    }
+    return {
+        offset
+        for offset, values in rows
+        if newest.get(tuple(values[name] for name in key), (-1, -1)) > (values.get(version, 0), offset)
+    }
+
+
+def _literal(kind: str, value: Any) -> str:
+    if kind == "timestamp-millis":
+        return f"fromUnixTimestamp64Milli(toInt64({value}), 'UTC')"
+    return sql_text(value) if kind == "string" else str(value)

@@ -1,0 +1,45 @@
+"""A verification's report for people and for programs."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from clickhouse.verify.run import Report
+
+COLUMNS = ("rows", "unreadable", "empty", "superseded", "not_in_log", "redelivered", "behind")
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report as plain values."""
+    return {
+        "verified": not report.failures,
+        "failures": report.failures,
+        "closed_before": report.closed_before and report.closed_before.isoformat(),
+        "lateness_s": report.lateness_s,
+        "seconds": round(report.seconds, 3),
+        "positions": {name: asdict(positions) for name, positions in report.positions.items()},
+        "values": {name: asdict(comparison) for name, comparison in report.values.items()},
+    }
+
+
+def print_report(report: Report, console: Console) -> None:
+    """A table of what was accounted for, then every failure, then the verdict."""
+    table = Table(title="Every message accounted for, every row recomputed")
+    table.add_column("dataset", no_wrap=True)
+    for title in ("messages", *(column.replace("_", " ") for column in COLUMNS), "recomputed equal", "open"):
+        table.add_column(title, justify="right")
+    for name, positions in report.positions.items():
+        counts = [f"{getattr(positions, column):,}" if getattr(positions, column) else "·" for column in COLUMNS]
+        values = report.values.get(name)
+        compared = [f"{values.equal:,}", f"{values.open:,}"] if values else ["·", "·"]
+        table.add_row(name, f"{positions.messages:,}", *counts, *compared)
+    console.print(table)
+    for failure in report.failures:
+        console.print(f"[red]✗[/red] {failure}", soft_wrap=True, highlight=False)
+    if report.closed_before is not None:
+        until = f"{report.closed_before:%Y-%m-%d %H:%M:%S}"
+        console.print(f"Windows that end by {until} UTC are closed ({report.lateness_s} s of lateness).")
+    verdict = "[red]NOT VERIFIED[/red]" if report.failures else "[green]VERIFIED[/green]"
+    console.print(f"{verdict} in {report.seconds:.1f} s", highlight=False)

@@ -1,0 +1,129 @@
+"""Every aggregate equals its recomputation: SQL over the readings, one file per dataset in `expected`.
+
+Expected and actual rows are compared as hashes by key, so memory is a few words a row.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from clickhouse.ddl import EXAMPLE, Column, literal, names, tables
+from schemas.manifest import Dataset
+
+Query = Callable[[str, Mapping[str, float]], Sequence[Sequence[Any]]]
+EXPECTED = Path(__file__).parent / "expected"
+FIRST = 5
+"""How many of each kind of difference are named."""
+SENTENCES = {
+    "missing": "is not in the table, though its time is over",
+    "incomplete": "has fewer events than there are readings; late ones? `smartmeter repair` recomputes the window",
+    "surplus": "has more events than there are readings",
+    "unexpected": "is in the table, and there are no readings for it",
+    "altered": "differs from what the readings give",
+}
+MAY_COME = {"missing", "incomplete", "surplus"}
+"""What a consumer that is behind can look like; the others are wrong for good."""
+
+
+@dataclass
+class Comparison:
+    """Rows of one dataset: `equal` ones, `open` ones (their window may still change), those that differ by kind."""
+
+    equal: int = 0
+    open: int = 0
+    differing: dict[str, int] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def may_come(self) -> bool:
+        """Whether waiting may mend it."""
+        return any(kind in MAY_COME for kind in self.differing)
+
+
+def is_aggregate(dataset: Dataset) -> bool:
+    """Whether there is SQL that recomputes the dataset."""
+    return (EXPECTED / f"{dataset.name}.sql").exists()
+
+
+def compare(dataset: Dataset, closed_before: datetime, query: Query) -> Comparison:
+    """Compare every row of the dataset's table with its recomputation from the readings.
+
+    A window that ends after `closed_before` is open: it may lack a row or some of its events, but nothing else.
+    """
+    columns = _columns(dataset)
+    comparison = Comparison()
+    for kind, count, keys in query(_difference_query(dataset, columns, closed_before), dataset.parameters):
+        if kind in ("equal", "open"):
+            setattr(comparison, kind, count)
+            continue
+        comparison.differing[kind] = count
+        for key in keys:
+            where = ", ".join(f"{name} {value}" for name, value in zip(dataset.order_by, key, strict=True))
+            detail = _altered(dataset, columns, key, query) if kind == "altered" else SENTENCES[kind]
+            comparison.failures.append(f"{dataset.name}: {where} {detail}")
+        if count > len(keys):
+            comparison.failures.append(f"{dataset.name}: {count} rows in all: {SENTENCES[kind]}")
+    return comparison
+
+
+def _columns(dataset: Dataset) -> dict[str, Column]:
+    stored = tables(dataset, EXAMPLE)[0]
+    contract = {f.name for f in dataset.latest.fields}
+    return {column.name: column for column in stored.columns if column.name in contract}
+
+
+def _expected(dataset: Dataset, columns: Mapping[str, Column]) -> str:
+    """The recomputation, with every column of the type that the table has."""
+    sql = (EXPECTED / f"{dataset.name}.sql").read_text(encoding="utf-8")
+    cast = ", ".join(f"CAST({name} AS {column.type}) AS {name}" for name, column in columns.items())
+    return f"SELECT {cast} FROM ({sql}) AS recomputed"
+
+
+def _difference_query(dataset: Dataset, columns: Mapping[str, Column], closed_before: datetime) -> str:
+    key = ", ".join(dataset.order_by)
+    hashed = ", ".join(f"ifNull(toString({n}), 'null')" if "Nullable" in c.type else n for n, c in columns.items())
+    fields = f"{key}, window_end, event_count, sipHash64({hashed}) AS hash"
+    sides = (
+        f"SELECT {fields}, 1 AS is_expected FROM ({_expected(dataset, columns)}) AS expected UNION ALL "
+        f"SELECT {fields}, 0 AS is_expected FROM {names(dataset.name).latest}"
+    )
+    closed_ms = int(closed_before.timestamp() * 1000)
+    return f"""
+        SELECT kind, count(), groupArraySorted({FIRST})(row_key) FROM
+        (
+            SELECT
+                ({", ".join(f"toString({name})" for name in dataset.order_by)}) AS row_key,
+                any(toUnixTimestamp64Milli(window_end)) > {closed_ms} AS is_open,
+                anyIf(event_count, is_expected = 1) AS expected_count,
+                anyIf(event_count, is_expected = 0) AS actual_count,
+                multiIf(
+                    countIf(is_expected = 1) = 0, if(is_open, 'open', 'unexpected'),
+                    countIf(is_expected = 0) = 0, if(is_open, 'open', 'missing'),
+                    actual_count < expected_count, if(is_open, 'open', 'incomplete'),
+                    actual_count > expected_count, if(is_open, 'open', 'surplus'),
+                    anyIf(hash, is_expected = 1) != anyIf(hash, is_expected = 0), 'altered',
+                    'equal'
+                ) AS kind
+            FROM ({sides})
+            GROUP BY {key}
+        )
+        GROUP BY kind ORDER BY kind"""
+
+
+def _altered(dataset: Dataset, columns: Mapping[str, Column], key: Sequence[str], query: Query) -> str:
+    """Which columns differ, with both values."""
+    pairs = zip(dataset.order_by, key, strict=True)
+    where = " AND ".join(f"{name} = CAST({literal(value)} AS {columns[name].type})" for name, value in pairs)
+    sources = (f"({_expected(dataset, columns)})", names(dataset.name).latest)
+    fields = ", ".join(f"toString({name})" for name in columns)
+    expected, actual = (
+        query(f"SELECT {fields} FROM {source} AS side WHERE {where}", dataset.parameters)[0] for source in sources
+    )
+    differing = [
+        f"{name} is {is_} and should be {should}"
+        for name, should, is_ in zip(columns, expected, actual, strict=True)
+        if should != is_
+    ]
+    return "; ".join(differing)

@@ -1,0 +1,116 @@
+"""Entry points: the streaming application until it is told to stop, and repair."""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import psutil
+
+from infra import processes
+from infra.errors import SmartmeterError
+from infra.jars import jars
+from infra.java import java_home
+from infra.settings import Settings
+from schemas.manifest import load_datasets
+from schemas.registry import Registry
+from stream_processing.application import Application
+from stream_processing.context import Context
+from stream_processing.grain import load_grains
+from stream_processing.kafka import Kafka
+from stream_processing.repair import Span, repair
+from stream_processing.session import is_alive, start_session
+from stream_processing.settings import StreamSettings
+
+PART = "stream"
+FIRST_GRAIN = "meter_30s"
+Log = Callable[[str], None]
+
+
+def progress_file(data_dir: Path) -> Path:
+    """Where the application says how it does, as JSON: `lateness_s`, and by grain what `Application.state` gives."""
+    return data_dir / "stream" / "progress.json"
+
+
+def read_progress(data_dir: Path) -> dict[str, Any]:
+    """What the application said last, whether or not it still runs; empty if it never ran."""
+    path = progress_file(data_dir)
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def watermark(data_dir: Path) -> datetime | None:
+    """The first grain's watermark as last told: windows that end later are open. None if it never had one."""
+    grain = read_progress(data_dir).get("grains", {}).get(FIRST_GRAIN, {})
+    told = grain.get("progress", {}).get("eventTime", {}).get("watermark")
+    return datetime.fromisoformat(told) if told else None
+
+
+def run_stream(settings: Settings, stream_settings: StreamSettings, log: Log) -> None:
+    """Run every grain until SIGTERM or SIGINT; then stop the queries and return.
+
+    Raises SmartmeterError when the application runs already, or when Spark's JVM ends.
+    """
+    running = processes.find(settings.data_dir, PART)
+    if running is not None:
+        raise SmartmeterError(f"the stream runs already (process {running.pid}); stop it first")
+    stopping = Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stopping.set())
+    processes.record(settings.data_dir, PART, psutil.Process())
+    try:
+        with _context(settings, stream_settings) as context:
+            checkpoints = settings.data_dir / "checkpoints"
+            application = Application(context, stream_settings, checkpoints, log)
+
+            def report(state: dict[str, Any]) -> None:
+                if not is_alive(context.spark):
+                    raise SmartmeterError(
+                        "Spark's JVM has ended; start `smartmeter stream` again, it goes on from there"
+                    )
+                told = {"lateness_s": stream_settings.lateness_s, "at": time.time(), "grains": state}
+                _write(progress_file(settings.data_dir), json.dumps(told))
+
+            application.run(stopping.is_set, report)
+    finally:
+        processes.forget(settings.data_dir, PART)
+    log("stopped")
+
+
+def run_repair(settings: Settings, stream_settings: StreamSettings, span: Span) -> dict[str, int]:
+    """Recompute and emit the windows of `span`; rows by topic."""
+    with _context(settings, stream_settings) as context:
+        return repair(context, span)
+
+
+def open_windows(data_dir: Path) -> Span:
+    """The windows that the stream has not yet emitted; all of them if it never ran."""
+    return Span(start=watermark(data_dir) or datetime.fromtimestamp(0, UTC))
+
+
+@contextmanager
+def _context(settings: Settings, stream_settings: StreamSettings) -> Iterator[Context]:
+    spark = start_session(stream_settings, jars("spark"), java_home(17))
+    try:
+        yield Context(
+            spark=spark,
+            kafka=Kafka(settings.kafka_brokers),
+            registry=Registry(settings.schema_registry_url),
+            datasets=load_datasets(raw_topic=settings.kafka_topic),
+            grains=load_grains(),
+        )
+    finally:
+        if is_alive(spark):
+            spark.stop()
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(path)
