@@ -22,6 +22,7 @@ BOTH: tuple[Broken, ...] = (OLD_READERS, REPLAY)
 
 # Writer's type → reader's types that Avro widens to (https://avro.apache.org/docs/1.12.0/specification/#schema-resolution).
 PROMOTIONS: dict[str, set[str]] = {"int": {"long", "double"}, "long": {"double"}}
+PHYSICAL_PROMOTIONS = {**PROMOTIONS, "bytes": {"string"}, "string": {"bytes"}}
 NEW_DATASET = "or declare a new dataset"
 
 
@@ -111,8 +112,9 @@ def _type_change(older: Field, newer: Field) -> Breakage | None:
         broken = (OLD_READERS,)
     elif older.type in PROMOTIONS.get(newer.type, ()):
         broken = (REPLAY,)
-    # Avro's own resolution sees the physical types only, so a logical one that changes is read, and wrongly.
-    kind: Kind = "meaning" if _physical(older) == _physical(newer) else "type"
+    # Avro's own resolution sees physical types only: where those resolve, it reads without complaint, and wrongly.
+    silent = (OLD_READERS in broken and _resolves(newer, older)) or (REPLAY in broken and _resolves(older, newer))
+    kind: Kind = "meaning" if silent else "type"
     remedy = f"keep the type and add a nullable field of another name, {NEW_DATASET}"
     return Breakage(kind, older.name, change, broken, remedy)
 
@@ -159,5 +161,7 @@ def _shown_type(field: Field) -> str:
     return f"decimal({field.precision}, {field.scale})" if field.type == "decimal" else field.type
 
 
-def _physical(field: Field) -> str:
-    return {"timestamp-millis": "long", "decimal": "bytes"}.get(field.type, field.type)
+def _resolves(writer: Field, reader: Field) -> bool:
+    physical = {"timestamp-millis": "long", "decimal": "bytes"}
+    wrote, read = physical.get(writer.type, writer.type), physical.get(reader.type, reader.type)
+    return wrote == read or read in PHYSICAL_PROMOTIONS.get(wrote, ())
