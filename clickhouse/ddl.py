@@ -1,0 +1,318 @@
+"""From a dataset to its ClickHouse tables: a pure function to values, and from a value to SQL text.
+
+For a dataset X: `X_queue` reads the topic, `X_view` moves what can be read into `X`, `X_unreadable_view` moves the rest
+into `X_unreadable`, and `X_latest` is the merged truth that dashboards and verify read. Why they look as they do:
+docs/decisions/003-tables.md. The rendered text of every dataset is committed in clickhouse/sql; render it anew with
+
+    python -m clickhouse.ddl
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from schemas.avro import ContractError, Field
+from schemas.manifest import Dataset, load_datasets
+
+SQL_FOLDER = Path(__file__).parent / "sql"
+INSTANT = "DateTime64(3, 'UTC')"
+CONSUMERS_MAX = 2
+
+
+class Names(NamedTuple):
+    """Names of a dataset's tables in ClickHouse."""
+
+    table: str
+    queue: str
+    view: str
+    unreadable: str
+    unreadable_view: str
+    latest: str
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where ClickHouse finds the log and the schemas; `queue_settings` are further ones of Kafka tables (TLS, SASL)."""
+
+    kafka_brokers: str
+    schema_registry_url: str
+    queue_settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column; `codec` and `materialized` are SQL as ClickHouse prints it, empty where there is none."""
+
+    name: str
+    type: str
+    comment: str = ""
+    codec: str = ""
+    materialized: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table or view; expressions are as ClickHouse prints them, so that declared and actual compare as text.
+
+    `settings` are literals as SQL. A materialized view has `target` and `query`, a view `query`, both no engine.
+    """
+
+    name: str
+    columns: tuple[Column, ...] = ()
+    engine: str = ""
+    order_by: str = ""
+    ttl: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    comment: str = ""
+    target: str = ""
+    query: str = ""
+
+
+EXAMPLE = Connection(kafka_brokers="kafka:9092", schema_registry_url="http://schema-registry:8081")
+
+POSITION = (
+    Column("topic", "LowCardinality(String)", "Topic of the message.", "ZSTD(1)"),
+    Column("partition", "Int32", "Partition of the message.", "T64, ZSTD(1)"),
+    Column("offset", "Int64", "Offset of the message.", "DoubleDelta, ZSTD(1)"),
+    Column("produced_at", INSTANT, "Time of the message in the log; the TTL counts from it.", "DoubleDelta, ZSTD(1)"),
+)
+POSITION_QUERY = (
+    "_topic AS topic",
+    "_partition AS partition",
+    "_offset AS offset",
+    "ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at",
+)
+RESERVED = {*(column.name for column in POSITION), "row_version", "missing"}
+# A schema could not be fetched, though the registry neither said that it has none (40403) nor gave one that is no Avro
+# (then more text follows). Nothing is wrong with such a message: throwing makes the Kafka table read it again later.
+REGISTRY_SILENT = (
+    "match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '\"error_code\" *: *40403'))"
+)
+REGISTRY_SILENT_REASON = "schema registry does not answer; reading waits for it"
+
+
+def names(dataset: str) -> Names:
+    """The names of a dataset's tables; the only place that derives them."""
+    suffixes = ("", "_queue", "_view", "_unreadable", "_unreadable_view", "_latest")
+    return Names(*(dataset + suffix for suffix in suffixes))
+
+
+def consumer_group(dataset: str) -> str:
+    """The consumer group of a dataset's queue: its offsets outlive the table."""
+    return f"clickhouse-{dataset}"
+
+
+def tables(dataset: Dataset, connection: Connection) -> tuple[Table, ...]:
+    """A dataset's tables in the order in which they can be created: what stores, what reads the store, what feeds it.
+
+    Raises ContractError where a field has a name that the tables use for the message's position.
+    """
+    taken = RESERVED & {f.name for f in dataset.latest.fields}
+    if taken:
+        raise ContractError(f"{dataset.name}: field {min(taken)}: ClickHouse's tables use that name; choose another")
+    return (
+        _stored(dataset),
+        _unreadable(dataset),
+        _latest(dataset),
+        _queue(dataset, connection),
+        _view(dataset),
+        _unreadable_view(dataset),
+    )
+
+
+def create_statement(table: Table) -> str:
+    """The statement that creates the table where there is none of its name; without a closing semicolon."""
+    if table.target:
+        return f"CREATE MATERIALIZED VIEW IF NOT EXISTS {table.name} TO {table.target} AS\n{table.query}"
+    if table.query:
+        return f"CREATE VIEW IF NOT EXISTS {table.name} AS\n{table.query}\nCOMMENT {literal(table.comment)}"
+    columns = ",\n".join(f"    {column_clause(column)}" for column in table.columns)
+    clauses = [f"CREATE TABLE IF NOT EXISTS {table.name}\n(\n{columns}\n)", f"ENGINE = {table.engine}"]
+    if table.order_by:
+        clauses.append(f"ORDER BY ({table.order_by})")
+    if table.ttl:
+        clauses.append(f"TTL {table.ttl}")
+    if table.settings:
+        settings = ",\n".join(f"    {name} = {value}" for name, value in table.settings.items())
+        clauses.append(f"SETTINGS\n{settings}")
+    if table.comment:
+        clauses.append(f"COMMENT {literal(table.comment)}")
+    return "\n".join(clauses)
+
+
+def column_clause(column: Column) -> str:
+    """The column as it stands in CREATE TABLE and ALTER TABLE ADD COLUMN."""
+    clause = f"{column.name} {column.type}"
+    if column.materialized:
+        clause += f" MATERIALIZED {column.materialized}"
+    if column.comment:
+        clause += f" COMMENT {literal(column.comment)}"
+    if column.codec:
+        clause += f" CODEC({column.codec})"
+    return clause
+
+
+def literal(text: str) -> str:
+    """Text as a string literal of ClickHouse."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def render(dataset: Dataset, connection: Connection) -> str:
+    """The whole of a dataset's SQL, ready to be run statement by statement."""
+    header = (
+        f"-- {dataset.name}: {dataset.description}\n"
+        "-- Rendered from schemas/contracts by `python -m clickhouse.ddl`; do not edit. Addresses are examples.\n"
+    )
+    return header + "".join(f"\n{create_statement(table)};\n" for table in tables(dataset, connection))
+
+
+def _stored(dataset: Dataset) -> Table:
+    columns = tuple(
+        Column(f.name, _stored_type(f), f.doc + (f" Unit: {f.unit}." if f.unit else ""), _codec(f))
+        for f in dataset.latest.fields
+    )
+    version = dataset.version_by
+    if version != "offset":
+        # Between equal counts the later message counts, in whatever order the two were inserted.
+        later = f"bitShiftLeft(toInt128({version}), 64) + offset"
+        row_version = Column("row_version", "Int128", f"By {version}, then by offset.", "ZSTD(1)", later)
+        columns, version = (*columns, *POSITION, row_version), row_version.name
+    else:
+        columns = (*columns, *POSITION)
+    return Table(
+        name=names(dataset.name).table,
+        columns=columns,
+        engine=f"ReplacingMergeTree({version})",
+        order_by=", ".join(dataset.order_by),
+        ttl=_ttl(dataset),
+        comment=dataset.description,
+    )
+
+
+def _unreadable(dataset: Dataset) -> Table:
+    return Table(
+        name=names(dataset.name).unreadable,
+        columns=(
+            *POSITION,
+            Column("reason", "String", "Why the message could not be read.", "ZSTD(1)"),
+            Column("message", "String", "Bytes of the message; empty where only its fields were wrong.", "ZSTD(1)"),
+        ),
+        engine="ReplacingMergeTree",
+        order_by="topic, partition, offset",
+        ttl=_ttl(dataset),
+        comment=f"Messages of topic {dataset.topic} that could not be read.",
+    )
+
+
+def _latest(dataset: Dataset) -> Table:
+    columns = [f.name for f in dataset.latest.fields] + [column.name for column in POSITION]
+    named = names(dataset.name)
+    return Table(
+        name=named.latest,
+        query=f"SELECT\n{_lines(columns)}\nFROM {named.table}\nFINAL",
+        comment=f"{dataset.description} One row per {', '.join(dataset.order_by)}: the one that counts.",
+    )
+
+
+def _queue(dataset: Dataset, connection: Connection) -> Table:
+    # Readings come by the ten thousand a second, rows of an aggregate do not; each consumer costs threads.
+    consumers = min(CONSUMERS_MAX, dataset.partitions) if dataset.version_by == "offset" else 1
+    settings = {
+        "kafka_broker_list": literal(connection.kafka_brokers),
+        "kafka_topic_list": literal(dataset.topic),
+        "kafka_group_name": literal(consumer_group(dataset.name)),
+        "kafka_format": literal("AvroConfluent"),
+        "format_avro_schema_registry_url": literal(connection.schema_registry_url),
+        "input_format_avro_allow_missing_fields": "1",
+        "kafka_handle_error_mode": literal("stream"),
+        "kafka_num_consumers": str(consumers),
+        "kafka_thread_per_consumer": "1",
+        # A reading shows after at most flush + poll + 500 ms (the engine's pause after an empty poll).
+        "kafka_flush_interval_ms": "500",
+        "kafka_poll_timeout_ms": "100",
+        "kafka_max_block_size": "65536",
+        **connection.queue_settings,
+    }
+    # All nullable, because a missing field shows as NULL there and would be 0 otherwise.
+    columns = tuple(Column(f.name, _nullable(f)) for f in dataset.latest.fields)
+    return Table(name=names(dataset.name).queue, columns=columns, engine="Kafka", settings=settings)
+
+
+def _view(dataset: Dataset) -> Table:
+    named = names(dataset.name)
+    columns = [f.name for f in dataset.latest.fields]
+    query = (
+        f"WITH {_missing(dataset)} AS missing\nSELECT\n{_lines([*columns, *POSITION_QUERY])}\nFROM {named.queue}\n"
+        "WHERE (length(_error) = 0) AND (missing = '')"
+    )
+    return Table(name=named.view, target=named.table, query=query)
+
+
+def _unreadable_view(dataset: Dataset) -> Table:
+    named = names(dataset.name)
+    foreign = "concat('no field ', missing, ': the message has the schema of something else')"
+    columns = [*POSITION_QUERY, f"if(length(_error) > 0, _error, {foreign}) AS reason", "_raw_message AS message"]
+    query = (
+        f"WITH {_missing(dataset)} AS missing\nSELECT\n{_lines(columns)}\nFROM {named.queue}\n"
+        "WHERE ((length(_error) > 0) OR (missing != ''))\n"
+        f"    AND (throwIf({REGISTRY_SILENT}, {literal(REGISTRY_SILENT_REASON)}) = 0)"
+    )
+    return Table(name=named.unreadable_view, target=named.unreadable, query=query)
+
+
+def _missing(dataset: Dataset) -> str:
+    """SQL for the name of the first required field that a message lacks, '' where it has them all."""
+    required = [f.name for f in dataset.latest.fields if not f.nullable]
+    pairs = ", ".join(f"{name} IS NULL, '{name}'" for name in required)
+    return f"multiIf({pairs}, '')"
+
+
+def _ttl(dataset: Dataset) -> str:
+    return f"produced_at + toIntervalDay({dataset.ttl_days})" if dataset.ttl_days else ""
+
+
+def _lines(expressions: list[str]) -> str:
+    return ",\n".join(f"    {expression}" for expression in expressions)
+
+
+def _type(f: Field) -> str:
+    types = {"int": "Int32", "long": "Int64", "double": "Float64", "boolean": "Bool", "string": "String"}
+    types |= {"timestamp-millis": INSTANT, "decimal": f"Decimal({f.precision}, {f.scale})"}
+    return types[f.type]
+
+
+def _nullable(f: Field) -> str:
+    nullable = f"Nullable({_type(f)})"
+    return f"LowCardinality({nullable})" if f.type == "string" else nullable
+
+
+def _stored_type(f: Field) -> str:
+    if f.nullable:
+        return _nullable(f)
+    return f"LowCardinality({_type(f)})" if f.type == "string" else _type(f)
+
+
+def _codec(f: Field) -> Literal["T64, ZSTD(1)", "DoubleDelta, ZSTD(1)", "ZSTD(1)"]:
+    match f.type:
+        case "int" | "long":
+            return "T64, ZSTD(1)"
+        case "timestamp-millis":
+            return "DoubleDelta, ZSTD(1)"
+        case _:
+            return "ZSTD(1)"
+
+
+def main() -> None:
+    """Write the SQL of every dataset to clickhouse/sql, and remove that of datasets that are gone."""
+    rendered = {name: render(dataset, EXAMPLE) for name, dataset in load_datasets().items()}
+    for path in SQL_FOLDER.glob("*.sql"):
+        if path.stem not in rendered:
+            path.unlink()
+    for name, text in rendered.items():
+        (SQL_FOLDER / f"{name}.sql").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+-- anomaly_count_hourly_per_building: True counts of each kind of anomaly per building and hour.
+-- Rendered from schemas/contracts by `python -m clickhouse.ddl`; do not edit. Addresses are examples.
+
+CREATE TABLE IF NOT EXISTS anomaly_count_hourly_per_building
+(
+    building_id Int32 COMMENT 'Building.' CODEC(T64, ZSTD(1)),
+    window_start DateTime64(3, 'UTC') COMMENT 'First instant of the 1 h window, UTC; included. Unit: ms.' CODEC(DoubleDelta, ZSTD(1)),
+    window_end DateTime64(3, 'UTC') COMMENT 'End of the window, UTC; not included. Unit: ms.' CODEC(DoubleDelta, ZSTD(1)),
+    event_count Int64 COMMENT 'Distinct readings in the window; between two rows of one key and window the one with more wins. Unit: readings.' CODEC(T64, ZSTD(1)),
+    meter_count Int64 COMMENT 'Meters with a reading in the window. Unit: meters.' CODEC(T64, ZSTD(1)),
+    failure_count Int64 COMMENT 'Readings with status bit 0, failure. Unit: readings.' CODEC(T64, ZSTD(1)),
+    spike_count Int64 COMMENT 'Readings with status bit 1, spike. Unit: readings.' CODEC(T64, ZSTD(1)),
+    low_consumption_count Int64 COMMENT 'Readings with status bit 2, low consumption. Unit: readings.' CODEC(T64, ZSTD(1)),
+    voltage_anomaly_count Int64 COMMENT 'Readings with status bit 3, voltage. Unit: readings.' CODEC(T64, ZSTD(1)),
+    topic LowCardinality(String) COMMENT 'Topic of the message.' CODEC(ZSTD(1)),
+    partition Int32 COMMENT 'Partition of the message.' CODEC(T64, ZSTD(1)),
+    offset Int64 COMMENT 'Offset of the message.' CODEC(DoubleDelta, ZSTD(1)),
+    produced_at DateTime64(3, 'UTC') COMMENT 'Time of the message in the log; the TTL counts from it.' CODEC(DoubleDelta, ZSTD(1)),
+    row_version Int128 MATERIALIZED bitShiftLeft(toInt128(event_count), 64) + offset COMMENT 'By event_count, then by offset.' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(row_version)
+ORDER BY (building_id, window_start)
+COMMENT 'True counts of each kind of anomaly per building and hour.';
+
+CREATE TABLE IF NOT EXISTS anomaly_count_hourly_per_building_unreadable
+(
+    topic LowCardinality(String) COMMENT 'Topic of the message.' CODEC(ZSTD(1)),
+    partition Int32 COMMENT 'Partition of the message.' CODEC(T64, ZSTD(1)),
+    offset Int64 COMMENT 'Offset of the message.' CODEC(DoubleDelta, ZSTD(1)),
+    produced_at DateTime64(3, 'UTC') COMMENT 'Time of the message in the log; the TTL counts from it.' CODEC(DoubleDelta, ZSTD(1)),
+    reason String COMMENT 'Why the message could not be read.' CODEC(ZSTD(1)),
+    message String COMMENT 'Bytes of the message; empty where only its fields were wrong.' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (topic, partition, offset)
+COMMENT 'Messages of topic anomaly_count_hourly_per_building that could not be read.';
+
+CREATE VIEW IF NOT EXISTS anomaly_count_hourly_per_building_latest AS
+SELECT
+    building_id,
+    window_start,
+    window_end,
+    event_count,
+    meter_count,
+    failure_count,
+    spike_count,
+    low_consumption_count,
+    voltage_anomaly_count,
+    topic,
+    partition,
+    offset,
+    produced_at
+FROM anomaly_count_hourly_per_building
+FINAL
+COMMENT 'True counts of each kind of anomaly per building and hour. One row per building_id, window_start: the one that counts.';
+
+CREATE TABLE IF NOT EXISTS anomaly_count_hourly_per_building_queue
+(
+    building_id Nullable(Int32),
+    window_start Nullable(DateTime64(3, 'UTC')),
+    window_end Nullable(DateTime64(3, 'UTC')),
+    event_count Nullable(Int64),
+    meter_count Nullable(Int64),
+    failure_count Nullable(Int64),
+    spike_count Nullable(Int64),
+    low_consumption_count Nullable(Int64),
+    voltage_anomaly_count Nullable(Int64)
+)
+ENGINE = Kafka
+SETTINGS
+    kafka_broker_list = 'kafka:9092',
+    kafka_topic_list = 'anomaly_count_hourly_per_building',
+    kafka_group_name = 'clickhouse-anomaly_count_hourly_per_building',
+    kafka_format = 'AvroConfluent',
+    format_avro_schema_registry_url = 'http://schema-registry:8081',
+    input_format_avro_allow_missing_fields = 1,
+    kafka_handle_error_mode = 'stream',
+    kafka_num_consumers = 1,
+    kafka_thread_per_consumer = 1,
+    kafka_flush_interval_ms = 500,
+    kafka_poll_timeout_ms = 100,
+    kafka_max_block_size = 65536;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_count_hourly_per_building_view TO anomaly_count_hourly_per_building AS
+WITH multiIf(building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', meter_count IS NULL, 'meter_count', failure_count IS NULL, 'failure_count', spike_count IS NULL, 'spike_count', low_consumption_count IS NULL, 'low_consumption_count', voltage_anomaly_count IS NULL, 'voltage_anomaly_count', '') AS missing
+SELECT
+    building_id,
+    window_start,
+    window_end,
+    event_count,
+    meter_count,
+    failure_count,
+    spike_count,
+    low_consumption_count,
+    voltage_anomaly_count,
+    _topic AS topic,
+    _partition AS partition,
+    _offset AS offset,
+    ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at
+FROM anomaly_count_hourly_per_building_queue
+WHERE (length(_error) = 0) AND (missing = '');
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_count_hourly_per_building_unreadable_view TO anomaly_count_hourly_per_building_unreadable AS
+WITH multiIf(building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', meter_count IS NULL, 'meter_count', failure_count IS NULL, 'failure_count', spike_count IS NULL, 'spike_count', low_consumption_count IS NULL, 'low_consumption_count', voltage_anomaly_count IS NULL, 'voltage_anomaly_count', '') AS missing
+SELECT
+    _topic AS topic,
+    _partition AS partition,
+    _offset AS offset,
+    ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
+    if(length(_error) > 0, _error, concat('no field ', missing, ': the message has the schema of something else')) AS reason,
+    _raw_message AS message
+FROM anomaly_count_hourly_per_building_queue
+WHERE ((length(_error) > 0) OR (missing != ''))
+    AND (throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0);

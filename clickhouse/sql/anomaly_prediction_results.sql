@@ -1,0 +1,132 @@
+-- anomaly_prediction_results: Predictions of the anomaly model, one per meter, window and model version.
+-- Rendered from schemas/contracts by `python -m clickhouse.ddl`; do not edit. Addresses are examples.
+
+CREATE TABLE IF NOT EXISTS anomaly_prediction_results
+(
+    meter_id Int32 COMMENT 'Meter that took the readings.' CODEC(T64, ZSTD(1)),
+    building_id Int32 COMMENT 'Building of the meter; of its last reading, should a window hold two.' CODEC(T64, ZSTD(1)),
+    window_start DateTime64(3, 'UTC') COMMENT 'First instant of the 5 min window, UTC; included. Unit: ms.' CODEC(DoubleDelta, ZSTD(1)),
+    window_end DateTime64(3, 'UTC') COMMENT 'End of the window, UTC; not included. Unit: ms.' CODEC(DoubleDelta, ZSTD(1)),
+    event_count Int64 COMMENT 'event_count of the feature row that was judged; the row with more wins. Unit: readings.' CODEC(T64, ZSTD(1)),
+    probability Float64 COMMENT 'Probability of an anomaly in the window. Unit: 1.' CODEC(ZSTD(1)),
+    prediction Bool COMMENT 'probability >= threshold.' CODEC(ZSTD(1)),
+    kind LowCardinality(Nullable(String)) COMMENT 'Kind of anomaly, where the model tells: failure, spike, low_consumption, voltage, gap.' CODEC(ZSTD(1)),
+    threshold Float64 COMMENT 'Threshold in force. Unit: 1.' CODEC(ZSTD(1)),
+    model_name LowCardinality(String) COMMENT 'Name of the model.' CODEC(ZSTD(1)),
+    model_version LowCardinality(String) COMMENT 'Version of the model; predictions of several versions coexist.' CODEC(ZSTD(1)),
+    feature_partition Int32 COMMENT 'Partition of the feature row that was judged.' CODEC(T64, ZSTD(1)),
+    feature_offset Int64 COMMENT 'Offset of the feature row that was judged.' CODEC(T64, ZSTD(1)),
+    topic LowCardinality(String) COMMENT 'Topic of the message.' CODEC(ZSTD(1)),
+    partition Int32 COMMENT 'Partition of the message.' CODEC(T64, ZSTD(1)),
+    offset Int64 COMMENT 'Offset of the message.' CODEC(DoubleDelta, ZSTD(1)),
+    produced_at DateTime64(3, 'UTC') COMMENT 'Time of the message in the log; the TTL counts from it.' CODEC(DoubleDelta, ZSTD(1)),
+    row_version Int128 MATERIALIZED bitShiftLeft(toInt128(event_count), 64) + offset COMMENT 'By event_count, then by offset.' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(row_version)
+ORDER BY (meter_id, window_start, model_name, model_version)
+TTL produced_at + toIntervalDay(400)
+COMMENT 'Predictions of the anomaly model, one per meter, window and model version.';
+
+CREATE TABLE IF NOT EXISTS anomaly_prediction_results_unreadable
+(
+    topic LowCardinality(String) COMMENT 'Topic of the message.' CODEC(ZSTD(1)),
+    partition Int32 COMMENT 'Partition of the message.' CODEC(T64, ZSTD(1)),
+    offset Int64 COMMENT 'Offset of the message.' CODEC(DoubleDelta, ZSTD(1)),
+    produced_at DateTime64(3, 'UTC') COMMENT 'Time of the message in the log; the TTL counts from it.' CODEC(DoubleDelta, ZSTD(1)),
+    reason String COMMENT 'Why the message could not be read.' CODEC(ZSTD(1)),
+    message String COMMENT 'Bytes of the message; empty where only its fields were wrong.' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (topic, partition, offset)
+TTL produced_at + toIntervalDay(400)
+COMMENT 'Messages of topic anomaly_prediction_results that could not be read.';
+
+CREATE VIEW IF NOT EXISTS anomaly_prediction_results_latest AS
+SELECT
+    meter_id,
+    building_id,
+    window_start,
+    window_end,
+    event_count,
+    probability,
+    prediction,
+    kind,
+    threshold,
+    model_name,
+    model_version,
+    feature_partition,
+    feature_offset,
+    topic,
+    partition,
+    offset,
+    produced_at
+FROM anomaly_prediction_results
+FINAL
+COMMENT 'Predictions of the anomaly model, one per meter, window and model version. One row per meter_id, window_start, model_name, model_version: the one that counts.';
+
+CREATE TABLE IF NOT EXISTS anomaly_prediction_results_queue
+(
+    meter_id Nullable(Int32),
+    building_id Nullable(Int32),
+    window_start Nullable(DateTime64(3, 'UTC')),
+    window_end Nullable(DateTime64(3, 'UTC')),
+    event_count Nullable(Int64),
+    probability Nullable(Float64),
+    prediction Nullable(Bool),
+    kind LowCardinality(Nullable(String)),
+    threshold Nullable(Float64),
+    model_name LowCardinality(Nullable(String)),
+    model_version LowCardinality(Nullable(String)),
+    feature_partition Nullable(Int32),
+    feature_offset Nullable(Int64)
+)
+ENGINE = Kafka
+SETTINGS
+    kafka_broker_list = 'kafka:9092',
+    kafka_topic_list = 'anomaly_prediction_results',
+    kafka_group_name = 'clickhouse-anomaly_prediction_results',
+    kafka_format = 'AvroConfluent',
+    format_avro_schema_registry_url = 'http://schema-registry:8081',
+    input_format_avro_allow_missing_fields = 1,
+    kafka_handle_error_mode = 'stream',
+    kafka_num_consumers = 1,
+    kafka_thread_per_consumer = 1,
+    kafka_flush_interval_ms = 500,
+    kafka_poll_timeout_ms = 100,
+    kafka_max_block_size = 65536;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_prediction_results_view TO anomaly_prediction_results AS
+WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', probability IS NULL, 'probability', prediction IS NULL, 'prediction', threshold IS NULL, 'threshold', model_name IS NULL, 'model_name', model_version IS NULL, 'model_version', feature_partition IS NULL, 'feature_partition', feature_offset IS NULL, 'feature_offset', '') AS missing
+SELECT
+    meter_id,
+    building_id,
+    window_start,
+    window_end,
+    event_count,
+    probability,
+    prediction,
+    kind,
+    threshold,
+    model_name,
+    model_version,
+    feature_partition,
+    feature_offset,
+    _topic AS topic,
+    _partition AS partition,
+    _offset AS offset,
+    ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at
+FROM anomaly_prediction_results_queue
+WHERE (length(_error) = 0) AND (missing = '');
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_prediction_results_unreadable_view TO anomaly_prediction_results_unreadable AS
+WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', probability IS NULL, 'probability', prediction IS NULL, 'prediction', threshold IS NULL, 'threshold', model_name IS NULL, 'model_name', model_version IS NULL, 'model_version', feature_partition IS NULL, 'feature_partition', feature_offset IS NULL, 'feature_offset', '') AS missing
+SELECT
+    _topic AS topic,
+    _partition AS partition,
+    _offset AS offset,
+    ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
+    if(length(_error) > 0, _error, concat('no field ', missing, ': the message has the schema of something else')) AS reason,
+    _raw_message AS message
+FROM anomaly_prediction_results_queue
+WHERE ((length(_error) > 0) OR (missing != ''))
+    AND (throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0);

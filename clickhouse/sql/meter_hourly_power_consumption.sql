@@ -1,0 +1,122 @@
+-- meter_hourly_power_consumption: Power and energy per meter and hour.
+-- Rendered from schemas/contracts by `python -m clickhouse.ddl`; do not edit. Addresses are examples.
+
+CREATE TABLE IF NOT EXISTS meter_hourly_power_consumption
+(
+    meter_id Int32 COMMENT 'Meter that took the readings.' CODEC(T64, ZSTD(1)),
+    building_id Int32 COMMENT 'Building of the meter; of its last reading, should a window hold two.' CODEC(T64, ZSTD(1)),
+    window_start DateTime64(3, 'UTC') COMMENT 'First instant of the 1 h window, UTC; included. Unit: ms.' CODEC(DoubleDelta, ZSTD(1)),
+    window_end DateTime64(3, 'UTC') COMMENT 'End of the window, UTC; not included. Unit: ms.' CODEC(DoubleDelta, ZSTD(1)),
+    event_count Int64 COMMENT 'Distinct readings in the window; between two rows of one key and window the one with more wins. Unit: readings.' CODEC(T64, ZSTD(1)),
+    power_avg_kw Float64 COMMENT 'Mean power: sum of milliwatts / (event_count x 10^6). Unit: kW.' CODEC(ZSTD(1)),
+    power_min_kw Float64 COMMENT 'Least power. Unit: kW.' CODEC(ZSTD(1)),
+    power_max_kw Float64 COMMENT 'Greatest power. Unit: kW.' CODEC(ZSTD(1)),
+    readings_sum_kw Float64 COMMENT 'Sum of the readings, as the original pipeline\'s total; depends on how often the meter reports. Unit: kW.' CODEC(ZSTD(1)),
+    energy_kwh Float64 COMMENT 'Energy: every reading\'s power holds until the meter\'s next reading, at most for parameter hold_max_s; readings on both sides of a window\'s edge share that time exactly. Unit: kWh.' CODEC(ZSTD(1)),
+    covered_s Float64 COMMENT 'Time that the energy covers; less than the window where readings are missing. Per meter, summed. Unit: s.' CODEC(ZSTD(1)),
+    topic LowCardinality(String) COMMENT 'Topic of the message.' CODEC(ZSTD(1)),
+    partition Int32 COMMENT 'Partition of the message.' CODEC(T64, ZSTD(1)),
+    offset Int64 COMMENT 'Offset of the message.' CODEC(DoubleDelta, ZSTD(1)),
+    produced_at DateTime64(3, 'UTC') COMMENT 'Time of the message in the log; the TTL counts from it.' CODEC(DoubleDelta, ZSTD(1)),
+    row_version Int128 MATERIALIZED bitShiftLeft(toInt128(event_count), 64) + offset COMMENT 'By event_count, then by offset.' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(row_version)
+ORDER BY (meter_id, window_start)
+COMMENT 'Power and energy per meter and hour.';
+
+CREATE TABLE IF NOT EXISTS meter_hourly_power_consumption_unreadable
+(
+    topic LowCardinality(String) COMMENT 'Topic of the message.' CODEC(ZSTD(1)),
+    partition Int32 COMMENT 'Partition of the message.' CODEC(T64, ZSTD(1)),
+    offset Int64 COMMENT 'Offset of the message.' CODEC(DoubleDelta, ZSTD(1)),
+    produced_at DateTime64(3, 'UTC') COMMENT 'Time of the message in the log; the TTL counts from it.' CODEC(DoubleDelta, ZSTD(1)),
+    reason String COMMENT 'Why the message could not be read.' CODEC(ZSTD(1)),
+    message String COMMENT 'Bytes of the message; empty where only its fields were wrong.' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (topic, partition, offset)
+COMMENT 'Messages of topic meter_hourly_power_consumption that could not be read.';
+
+CREATE VIEW IF NOT EXISTS meter_hourly_power_consumption_latest AS
+SELECT
+    meter_id,
+    building_id,
+    window_start,
+    window_end,
+    event_count,
+    power_avg_kw,
+    power_min_kw,
+    power_max_kw,
+    readings_sum_kw,
+    energy_kwh,
+    covered_s,
+    topic,
+    partition,
+    offset,
+    produced_at
+FROM meter_hourly_power_consumption
+FINAL
+COMMENT 'Power and energy per meter and hour. One row per meter_id, window_start: the one that counts.';
+
+CREATE TABLE IF NOT EXISTS meter_hourly_power_consumption_queue
+(
+    meter_id Nullable(Int32),
+    building_id Nullable(Int32),
+    window_start Nullable(DateTime64(3, 'UTC')),
+    window_end Nullable(DateTime64(3, 'UTC')),
+    event_count Nullable(Int64),
+    power_avg_kw Nullable(Float64),
+    power_min_kw Nullable(Float64),
+    power_max_kw Nullable(Float64),
+    readings_sum_kw Nullable(Float64),
+    energy_kwh Nullable(Float64),
+    covered_s Nullable(Float64)
+)
+ENGINE = Kafka
+SETTINGS
+    kafka_broker_list = 'kafka:9092',
+    kafka_topic_list = 'meter_hourly_power_consumption',
+    kafka_group_name = 'clickhouse-meter_hourly_power_consumption',
+    kafka_format = 'AvroConfluent',
+    format_avro_schema_registry_url = 'http://schema-registry:8081',
+    input_format_avro_allow_missing_fields = 1,
+    kafka_handle_error_mode = 'stream',
+    kafka_num_consumers = 1,
+    kafka_thread_per_consumer = 1,
+    kafka_flush_interval_ms = 500,
+    kafka_poll_timeout_ms = 100,
+    kafka_max_block_size = 65536;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS meter_hourly_power_consumption_view TO meter_hourly_power_consumption AS
+WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', power_avg_kw IS NULL, 'power_avg_kw', power_min_kw IS NULL, 'power_min_kw', power_max_kw IS NULL, 'power_max_kw', readings_sum_kw IS NULL, 'readings_sum_kw', energy_kwh IS NULL, 'energy_kwh', covered_s IS NULL, 'covered_s', '') AS missing
+SELECT
+    meter_id,
+    building_id,
+    window_start,
+    window_end,
+    event_count,
+    power_avg_kw,
+    power_min_kw,
+    power_max_kw,
+    readings_sum_kw,
+    energy_kwh,
+    covered_s,
+    _topic AS topic,
+    _partition AS partition,
+    _offset AS offset,
+    ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at
+FROM meter_hourly_power_consumption_queue
+WHERE (length(_error) = 0) AND (missing = '');
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS meter_hourly_power_consumption_unreadable_view TO meter_hourly_power_consumption_unreadable AS
+WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', power_avg_kw IS NULL, 'power_avg_kw', power_min_kw IS NULL, 'power_min_kw', power_max_kw IS NULL, 'power_max_kw', readings_sum_kw IS NULL, 'readings_sum_kw', energy_kwh IS NULL, 'energy_kwh', covered_s IS NULL, 'covered_s', '') AS missing
+SELECT
+    _topic AS topic,
+    _partition AS partition,
+    _offset AS offset,
+    ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
+    if(length(_error) > 0, _error, concat('no field ', missing, ': the message has the schema of something else')) AS reason,
+    _raw_message AS message
+FROM meter_hourly_power_consumption_queue
+WHERE ((length(_error) > 0) OR (missing != ''))
+    AND (throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0);

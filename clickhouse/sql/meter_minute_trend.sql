@@ -1,0 +1,124 @@
+-- meter_minute_trend: Power and voltage per meter and minute, for trends on dashboards.
+-- Rendered from schemas/contracts by `python -m clickhouse.ddl`; do not edit. Addresses are examples.
+
+CREATE TABLE IF NOT EXISTS meter_minute_trend
+(
+    meter_id Int32 COMMENT 'Meter that took the readings.' CODEC(T64, ZSTD(1)),
+    building_id Int32 COMMENT 'Building of the meter; of its last reading, should a window hold two.' CODEC(T64, ZSTD(1)),
+    window_start DateTime64(3, 'UTC') COMMENT 'First instant of the 1 min window, UTC; included. Unit: ms.' CODEC(DoubleDelta, ZSTD(1)),
+    window_end DateTime64(3, 'UTC') COMMENT 'End of the window, UTC; not included. Unit: ms.' CODEC(DoubleDelta, ZSTD(1)),
+    event_count Int64 COMMENT 'Distinct readings in the window; between two rows of one key and window the one with more wins. Unit: readings.' CODEC(T64, ZSTD(1)),
+    power_avg_kw Float64 COMMENT 'Mean power: sum of milliwatts / (event_count x 10^6). Unit: kW.' CODEC(ZSTD(1)),
+    power_min_kw Float64 COMMENT 'Least power. Unit: kW.' CODEC(ZSTD(1)),
+    power_max_kw Float64 COMMENT 'Greatest power. Unit: kW.' CODEC(ZSTD(1)),
+    voltage_avg_v Float64 COMMENT 'Mean voltage: sum of millivolts / (event_count x 10^3). Unit: V.' CODEC(ZSTD(1)),
+    voltage_min_v Float64 COMMENT 'Least voltage. Unit: V.' CODEC(ZSTD(1)),
+    voltage_max_v Float64 COMMENT 'Greatest voltage. Unit: V.' CODEC(ZSTD(1)),
+    topic LowCardinality(String) COMMENT 'Topic of the message.' CODEC(ZSTD(1)),
+    partition Int32 COMMENT 'Partition of the message.' CODEC(T64, ZSTD(1)),
+    offset Int64 COMMENT 'Offset of the message.' CODEC(DoubleDelta, ZSTD(1)),
+    produced_at DateTime64(3, 'UTC') COMMENT 'Time of the message in the log; the TTL counts from it.' CODEC(DoubleDelta, ZSTD(1)),
+    row_version Int128 MATERIALIZED bitShiftLeft(toInt128(event_count), 64) + offset COMMENT 'By event_count, then by offset.' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(row_version)
+ORDER BY (meter_id, window_start)
+TTL produced_at + toIntervalDay(100)
+COMMENT 'Power and voltage per meter and minute, for trends on dashboards.';
+
+CREATE TABLE IF NOT EXISTS meter_minute_trend_unreadable
+(
+    topic LowCardinality(String) COMMENT 'Topic of the message.' CODEC(ZSTD(1)),
+    partition Int32 COMMENT 'Partition of the message.' CODEC(T64, ZSTD(1)),
+    offset Int64 COMMENT 'Offset of the message.' CODEC(DoubleDelta, ZSTD(1)),
+    produced_at DateTime64(3, 'UTC') COMMENT 'Time of the message in the log; the TTL counts from it.' CODEC(DoubleDelta, ZSTD(1)),
+    reason String COMMENT 'Why the message could not be read.' CODEC(ZSTD(1)),
+    message String COMMENT 'Bytes of the message; empty where only its fields were wrong.' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (topic, partition, offset)
+TTL produced_at + toIntervalDay(100)
+COMMENT 'Messages of topic meter_minute_trend that could not be read.';
+
+CREATE VIEW IF NOT EXISTS meter_minute_trend_latest AS
+SELECT
+    meter_id,
+    building_id,
+    window_start,
+    window_end,
+    event_count,
+    power_avg_kw,
+    power_min_kw,
+    power_max_kw,
+    voltage_avg_v,
+    voltage_min_v,
+    voltage_max_v,
+    topic,
+    partition,
+    offset,
+    produced_at
+FROM meter_minute_trend
+FINAL
+COMMENT 'Power and voltage per meter and minute, for trends on dashboards. One row per meter_id, window_start: the one that counts.';
+
+CREATE TABLE IF NOT EXISTS meter_minute_trend_queue
+(
+    meter_id Nullable(Int32),
+    building_id Nullable(Int32),
+    window_start Nullable(DateTime64(3, 'UTC')),
+    window_end Nullable(DateTime64(3, 'UTC')),
+    event_count Nullable(Int64),
+    power_avg_kw Nullable(Float64),
+    power_min_kw Nullable(Float64),
+    power_max_kw Nullable(Float64),
+    voltage_avg_v Nullable(Float64),
+    voltage_min_v Nullable(Float64),
+    voltage_max_v Nullable(Float64)
+)
+ENGINE = Kafka
+SETTINGS
+    kafka_broker_list = 'kafka:9092',
+    kafka_topic_list = 'meter_minute_trend',
+    kafka_group_name = 'clickhouse-meter_minute_trend',
+    kafka_format = 'AvroConfluent',
+    format_avro_schema_registry_url = 'http://schema-registry:8081',
+    input_format_avro_allow_missing_fields = 1,
+    kafka_handle_error_mode = 'stream',
+    kafka_num_consumers = 1,
+    kafka_thread_per_consumer = 1,
+    kafka_flush_interval_ms = 500,
+    kafka_poll_timeout_ms = 100,
+    kafka_max_block_size = 65536;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS meter_minute_trend_view TO meter_minute_trend AS
+WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', power_avg_kw IS NULL, 'power_avg_kw', power_min_kw IS NULL, 'power_min_kw', power_max_kw IS NULL, 'power_max_kw', voltage_avg_v IS NULL, 'voltage_avg_v', voltage_min_v IS NULL, 'voltage_min_v', voltage_max_v IS NULL, 'voltage_max_v', '') AS missing
+SELECT
+    meter_id,
+    building_id,
+    window_start,
+    window_end,
+    event_count,
+    power_avg_kw,
+    power_min_kw,
+    power_max_kw,
+    voltage_avg_v,
+    voltage_min_v,
+    voltage_max_v,
+    _topic AS topic,
+    _partition AS partition,
+    _offset AS offset,
+    ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at
+FROM meter_minute_trend_queue
+WHERE (length(_error) = 0) AND (missing = '');
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS meter_minute_trend_unreadable_view TO meter_minute_trend_unreadable AS
+WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', power_avg_kw IS NULL, 'power_avg_kw', power_min_kw IS NULL, 'power_min_kw', power_max_kw IS NULL, 'power_max_kw', voltage_avg_v IS NULL, 'voltage_avg_v', voltage_min_v IS NULL, 'voltage_min_v', voltage_max_v IS NULL, 'voltage_max_v', '') AS missing
+SELECT
+    _topic AS topic,
+    _partition AS partition,
+    _offset AS offset,
+    ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
+    if(length(_error) > 0, _error, concat('no field ', missing, ': the message has the schema of something else')) AS reason,
+    _raw_message AS message
+FROM meter_minute_trend_queue
+WHERE ((length(_error) > 0) OR (missing != ''))
+    AND (throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0);

@@ -1,0 +1,134 @@
+"""DDL as text: committed as rendered, and the rules that the text must keep."""
+
+import re
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from clickhouse import ddl
+from schemas.avro import ContractError, Record, parse_record
+from schemas.manifest import Dataset, load_datasets
+
+DATASETS = load_datasets()
+RAW = DATASETS["raw_data"]
+TREND = DATASETS["meter_minute_trend"]
+
+EVERY_TYPE = """
+{"type": "record", "name": "E", "namespace": "t", "doc": "Every type.", "fields": [
+  {"name": "i", "type": "int", "doc": "It's an int.", "unit": "kW"},
+  {"name": "l", "type": "long"},
+  {"name": "d", "type": "double"},
+  {"name": "b", "type": "boolean"},
+  {"name": "s", "type": "string"},
+  {"name": "t", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+  {"name": "big", "type": {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 0}},
+  {"name": "ns", "type": ["null", "string"], "default": null},
+  {"name": "nl", "type": ["null", "long"], "default": null},
+  {"name": "event_count", "type": "long"}
+]}
+"""
+
+
+def every_type() -> Dataset:
+    record: Record = parse_record(EVERY_TYPE, "every.v1.avsc")
+    return replace(TREND, name="every", topic="every", order_by=("i", "t"), versions={1: record})
+
+
+def by_name(dataset: Dataset) -> dict[str, ddl.Table]:
+    return {table.name: table for table in ddl.tables(dataset, ddl.EXAMPLE)}
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_committed_sql_is_what_the_contract_renders(name: str) -> None:
+    committed = (ddl.SQL_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+    assert committed == ddl.render(DATASETS[name], ddl.EXAMPLE), "run `python -m clickhouse.ddl` and commit the result"
+
+
+def test_no_sql_without_a_dataset() -> None:
+    assert {path.stem for path in Path(ddl.SQL_FOLDER).glob("*.sql")} == set(DATASETS)
+
+
+def test_each_avro_type_has_its_column() -> None:
+    types = {column.name: column.type for column in by_name(every_type())["every"].columns}
+    assert types == {
+        "i": "Int32",
+        "l": "Int64",
+        "d": "Float64",
+        "b": "Bool",
+        "s": "LowCardinality(String)",
+        "t": "DateTime64(3, 'UTC')",
+        "big": "Decimal(38, 0)",
+        "ns": "LowCardinality(Nullable(String))",
+        "nl": "Nullable(Int64)",
+        "event_count": "Int64",
+        "topic": "LowCardinality(String)",
+        "partition": "Int32",
+        "offset": "Int64",
+        "produced_at": "DateTime64(3, 'UTC')",
+        "row_version": "Int128",
+    }
+    assert Decimal(2) ** 64 < Decimal(10) ** 38  # what Decimal(38, 0) is for
+
+
+def test_every_column_of_a_queue_is_nullable_and_without_default() -> None:
+    queue = by_name(every_type())["every_queue"]
+    assert all("Nullable(" in column.type for column in queue.columns)
+    assert not any(column.materialized or column.codec for column in queue.columns)
+
+
+def test_comments_say_what_the_contract_says_with_the_unit() -> None:
+    column = by_name(every_type())["every"].columns[0]
+    assert column.comment == "It's an int. Unit: kW."
+    assert r"COMMENT 'It\'s an int. Unit: kW.'" in ddl.column_clause(column)
+
+
+def test_more_events_win_and_then_the_later_offset() -> None:
+    trend, raw = by_name(TREND)["meter_minute_trend"], by_name(RAW)["raw_data"]
+    assert raw.engine == "ReplacingMergeTree(offset)"
+    assert trend.engine == "ReplacingMergeTree(row_version)"
+    version = trend.columns[-1]
+    assert version.materialized == "bitShiftLeft(toInt128(event_count), 64) + offset"
+
+
+def test_rows_age_by_the_log_and_not_by_the_event() -> None:
+    assert by_name(RAW)["raw_data"].ttl == "produced_at + toIntervalDay(35)"
+    assert by_name(RAW)["raw_data_unreadable"].ttl == "produced_at + toIntervalDay(35)"
+    assert by_name(replace(RAW, ttl_days=None))["raw_data"].ttl == ""
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_no_table_is_partitioned(name: str) -> None:
+    """A wild timestamp must not open a hundred partitions, which makes an insert fail and reading stop."""
+    assert "PARTITION BY" not in ddl.render(DATASETS[name], ddl.EXAMPLE)
+
+
+@pytest.mark.parametrize(("partitions", "consumers"), [(1, "1"), (2, "2"), (8, "2")])
+def test_readings_get_two_consumers_where_there_are_partitions(partitions: int, consumers: str) -> None:
+    queue = by_name(replace(RAW, partitions=partitions))["raw_data_queue"]
+    assert queue.settings["kafka_num_consumers"] == consumers
+    assert by_name(TREND)["meter_minute_trend_queue"].settings["kafka_num_consumers"] == "1"
+
+
+def test_further_settings_reach_the_queue_quoted() -> None:
+    connection = ddl.Connection("b:1", "http://r", {"kafka_sasl_password": ddl.literal("it's")})
+    queue = {table.name: table for table in ddl.tables(RAW, connection)}["raw_data_queue"]
+    assert r"kafka_sasl_password = 'it\'s'" in ddl.create_statement(queue)
+
+
+def test_each_readable_row_goes_to_one_table_only() -> None:
+    """The two views split the queue: every required field is asked for, an optional one is not."""
+    view, unreadable = by_name(RAW)["raw_data_view"], by_name(RAW)["raw_data_unreadable_view"]
+    asked = set(re.findall(r"(\w+) IS NULL", view.query))
+    assert asked == {f.name for f in RAW.latest.fields if not f.nullable}
+    assert asked == set(re.findall(r"(\w+) IS NULL", unreadable.query))
+    assert "WHERE (length(_error) = 0) AND (missing = '')" in view.query
+    assert "WHERE ((length(_error) > 0) OR (missing != ''))" in unreadable.query
+
+
+@pytest.mark.parametrize("name", ["topic", "offset", "produced_at", "row_version", "missing"])
+def test_a_field_may_not_be_named_as_the_position(name: str) -> None:
+    record = parse_record(EVERY_TYPE.replace('"nl"', f'"{name}"'), "every.v1.avsc")
+    with pytest.raises(ContractError, match=name):
+        ddl.tables(replace(every_type(), versions={1: record}), ddl.EXAMPLE)
