@@ -69,7 +69,7 @@ class Application:
                     run.query.stop()
 
     def state(self) -> dict[str, Any]:
-        """By grain: `state` (running, or waiting to be restarted), `restarts`, `error`, and Spark's last progress."""
+        """By grain: `state` (running, or waiting to be restarted), `restarts`, `error`, and `progress` (`summary`)."""
         return {
             name: {
                 "state": "running" if run.query is not None and run.query.isActive else "waiting",
@@ -86,7 +86,7 @@ class Application:
                 self._attempt(name, run, lambda: self._start(name, run))
             return
         if run.query.lastProgress is not None:
-            run.progress = json.loads(run.query.lastProgress.json)
+            run.progress = summary(json.loads(run.query.lastProgress.json))
         if not run.query.isActive:
             failure, run.query = run.query.exception(), None
             self._attempt(name, run, lambda: self._recover(run, failure))
@@ -138,8 +138,25 @@ class Application:
 
 def _unread(run: Run) -> str:
     """Where to look for new schema ids, as Spark's starting offsets: from the end of the last batch that went well."""
-    sources = run.progress.get("sources")
-    return json.dumps(sources[0]["endOffset"]) if sources and sources[0]["endOffset"] else "earliest"
+    offsets = run.progress.get("end_offsets")
+    return json.dumps(offsets) if offsets else "earliest"
+
+
+def summary(progress: dict[str, Any]) -> dict[str, Any]:
+    """What a person or a monitor wants of Spark's progress of a batch: rows, seconds, watermark, offsets, state."""
+    state = progress["stateOperators"][0] if progress["stateOperators"] else {}
+    return {
+        "at": progress["timestamp"],
+        "batch": progress["batchId"],
+        "batch_s": progress["durationMs"].get("triggerExecution", 0) / 1000,
+        "rows": progress["numInputRows"],
+        "rows_per_s": progress.get("processedRowsPerSecond", 0.0),
+        "watermark": progress.get("eventTime", {}).get("watermark"),
+        "end_offsets": progress["sources"][0]["endOffset"],
+        "late_rows": state.get("numRowsDroppedByWatermark", 0),
+        "state_rows": state.get("numRowsTotal", 0),
+        "state_bytes": state.get("memoryUsedBytes", 0),
+    }
 
 
 def _first_line(error: BaseException) -> str:

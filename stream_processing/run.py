@@ -1,6 +1,7 @@
 """Entry points: the streaming application until it is told to stop, and repair."""
 
 import json
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -47,7 +48,7 @@ def read_progress(data_dir: Path) -> dict[str, Any]:
 def watermark(data_dir: Path) -> datetime | None:
     """The first grain's watermark as last told: windows that end later are open. None if it never had one."""
     grain = read_progress(data_dir).get("grains", {}).get(FIRST_GRAIN, {})
-    told = grain.get("progress", {}).get("eventTime", {}).get("watermark")
+    told = grain.get("progress", {}).get("watermark")
     return datetime.fromisoformat(told) if told else None
 
 
@@ -57,7 +58,7 @@ def run_stream(settings: Settings, stream_settings: StreamSettings, log: Log) ->
     Raises SmartmeterError when the application runs already, or when Spark's JVM ends.
     """
     running = processes.find(settings.data_dir, PART)
-    if running is not None:
+    if running is not None and running.pid != os.getpid():
         raise SmartmeterError(f"the stream runs already (process {running.pid}); stop it first")
     stopping = Event()
     for name in (signal.SIGTERM, signal.SIGINT):

@@ -13,6 +13,7 @@ ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvi
 def start_session(settings: StreamSettings, jars: Path, java_home: Path) -> SparkSession:
     """A new session, or the one that this process already has. `jars` is the folder of the Kafka and Avro modules."""
     os.environ["JAVA_HOME"] = str(java_home)
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     conf = {
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.extraClassPath": f"{jars}/*",
@@ -26,6 +27,7 @@ def start_session(settings: StreamSettings, jars: Path, java_home: Path) -> Spar
         "spark.sql.streaming.stateStore.providerClass": ROCKSDB,
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
         "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
     }
     builder = SparkSession.builder.master(f"local[{settings.cores}]").appName("smartmeter")
     for key, value in conf.items():
