@@ -1,8 +1,16 @@
 """From a dataset to its ClickHouse tables: a pure function to values, and from a value to SQL text.
 
-For a dataset X: `X_queue` reads the topic, `X_view` moves what can be read into `X`, `X_unreadable_view` moves the rest
-into `X_unreadable`, and `X_latest` is the merged truth that dashboards and verify read. Why they look as they do:
-docs/decisions/003-tables.md. The rendered text of every dataset is committed in clickhouse/sql; render it anew with
+For a dataset X, in the direction of the data:
+
+    X_queue       reads the topic (Kafka engine)
+    X_intake      the only view on the queue, so that reading starts and stops in one step: adds position and reason
+    X_messages    every message, read or not; stores nothing, feeds the two views
+    X_view        what could be read                    X_unreadable_view   the rest
+    X             rows, replaced by their successors    X_unreadable        bytes, position and reason
+    X_latest      the merged truth, which dashboards and verify read
+
+Why they look as they do: docs/decisions/003-tables.md. The rendered text of every dataset is committed in
+clickhouse/sql; render it anew with
 
     python -m clickhouse.ddl
 """
@@ -24,11 +32,13 @@ class Names(NamedTuple):
     """Names of a dataset's tables in ClickHouse."""
 
     table: str
-    queue: str
-    view: str
     unreadable: str
-    unreadable_view: str
     latest: str
+    messages: str
+    view: str
+    unreadable_view: str
+    queue: str
+    intake: str
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,11 @@ POSITION_QUERY = (
     "_offset AS offset",
     "ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at",
 )
-RESERVED = {*(column.name for column in POSITION), "row_version", "missing"}
+OUTCOME = (
+    Column("reason", "String", "Why the message could not be read.", "ZSTD(1)"),
+    Column("message", "String", "Bytes of the message; empty where only its fields were wrong.", "ZSTD(1)"),
+)
+RESERVED = {*(column.name for column in (*POSITION, *OUTCOME)), "row_version", "missing"}
 # A schema could not be fetched, though the registry neither said that it has none (40403) nor gave one that is no Avro
 # (then more text follows). Nothing is wrong with such a message: throwing makes the Kafka table read it again later.
 REGISTRY_SILENT = (
@@ -94,8 +108,7 @@ REGISTRY_SILENT_REASON = "schema registry does not answer; reading waits for it"
 
 def names(dataset: str) -> Names:
     """The names of a dataset's tables; the only place that derives them."""
-    suffixes = ("", "_queue", "_view", "_unreadable", "_unreadable_view", "_latest")
-    return Names(*(dataset + suffix for suffix in suffixes))
+    return Names(dataset, *(f"{dataset}_{role}" for role in Names._fields[1:]))
 
 
 def consumer_group(dataset: str) -> str:
@@ -104,7 +117,7 @@ def consumer_group(dataset: str) -> str:
 
 
 def tables(dataset: Dataset, connection: Connection) -> tuple[Table, ...]:
-    """A dataset's tables in the order in which they can be created: what stores, what reads the store, what feeds it.
+    """A dataset's tables in the order in which they are created; nothing is read before the last one is there.
 
     Raises ContractError where a field has a name that the tables use for the message's position.
     """
@@ -115,9 +128,11 @@ def tables(dataset: Dataset, connection: Connection) -> tuple[Table, ...]:
         _stored(dataset),
         _unreadable(dataset),
         _latest(dataset),
-        _queue(dataset, connection),
+        _messages(dataset),
         _view(dataset),
         _unreadable_view(dataset),
+        _queue(dataset, connection),
+        _intake(dataset),
     )
 
 
@@ -194,11 +209,7 @@ def _stored(dataset: Dataset) -> Table:
 def _unreadable(dataset: Dataset) -> Table:
     return Table(
         name=names(dataset.name).unreadable,
-        columns=(
-            *POSITION,
-            Column("reason", "String", "Why the message could not be read.", "ZSTD(1)"),
-            Column("message", "String", "Bytes of the message; empty where only its fields were wrong.", "ZSTD(1)"),
-        ),
+        columns=(*POSITION, *OUTCOME),
         engine="ReplacingMergeTree",
         order_by="topic, partition, offset",
         ttl=_ttl(dataset),
@@ -235,38 +246,45 @@ def _queue(dataset: Dataset, connection: Connection) -> Table:
         "kafka_max_block_size": "65536",
         **connection.queue_settings,
     }
-    # All nullable, because a missing field shows as NULL there and would be 0 otherwise.
-    columns = tuple(Column(f.name, _nullable(f)) for f in dataset.latest.fields)
-    return Table(name=names(dataset.name).queue, columns=columns, engine="Kafka", settings=settings)
+    return Table(name=names(dataset.name).queue, columns=_as_read(dataset), engine="Kafka", settings=settings)
+
+
+def _as_read(dataset: Dataset) -> tuple[Column, ...]:
+    """The fields as the queue reads them: all nullable, because a missing field would be 0 otherwise."""
+    return tuple(Column(f.name, _nullable(f)) for f in dataset.latest.fields)
+
+
+def _intake(dataset: Dataset) -> Table:
+    required = [f.name for f in dataset.latest.fields if not f.nullable]
+    missing = ", ".join(f"{name} IS NULL, '{name}'" for name in required)
+    columns = [f.name for f in dataset.latest.fields]
+    foreign = "concat('no field ', missing, ': the message has the schema of something else')"
+    reason = f"multiIf(length(_error) > 0, _error, missing != '', {foreign}, '') AS reason"
+    query = (
+        f"WITH multiIf({missing}, '') AS missing\n"
+        f"SELECT\n{_lines([*columns, *POSITION_QUERY, reason, '_raw_message AS message'])}\n"
+        f"FROM {names(dataset.name).queue}\nWHERE throwIf({REGISTRY_SILENT}, {literal(REGISTRY_SILENT_REASON)}) = 0"
+    )
+    return Table(name=names(dataset.name).intake, target=names(dataset.name).messages, query=query)
+
+
+def _messages(dataset: Dataset) -> Table:
+    position_and_outcome = tuple(Column(column.name, column.type) for column in (*POSITION, *OUTCOME))
+    return Table(name=names(dataset.name).messages, columns=(*_as_read(dataset), *position_and_outcome), engine="Null")
 
 
 def _view(dataset: Dataset) -> Table:
     named = names(dataset.name)
-    columns = [f.name for f in dataset.latest.fields]
-    query = (
-        f"WITH {_missing(dataset)} AS missing\nSELECT\n{_lines([*columns, *POSITION_QUERY])}\nFROM {named.queue}\n"
-        "WHERE (length(_error) = 0) AND (missing = '')"
-    )
+    columns = [f.name for f in dataset.latest.fields] + [column.name for column in POSITION]
+    query = f"SELECT\n{_lines(columns)}\nFROM {named.messages}\nWHERE reason = ''"
     return Table(name=named.view, target=named.table, query=query)
 
 
 def _unreadable_view(dataset: Dataset) -> Table:
     named = names(dataset.name)
-    foreign = "concat('no field ', missing, ': the message has the schema of something else')"
-    columns = [*POSITION_QUERY, f"if(length(_error) > 0, _error, {foreign}) AS reason", "_raw_message AS message"]
-    query = (
-        f"WITH {_missing(dataset)} AS missing\nSELECT\n{_lines(columns)}\nFROM {named.queue}\n"
-        "WHERE ((length(_error) > 0) OR (missing != ''))\n"
-        f"    AND (throwIf({REGISTRY_SILENT}, {literal(REGISTRY_SILENT_REASON)}) = 0)"
-    )
+    columns = [column.name for column in (*POSITION, *OUTCOME)]
+    query = f"SELECT\n{_lines(columns)}\nFROM {named.messages}\nWHERE reason != ''"
     return Table(name=named.unreadable_view, target=named.unreadable, query=query)
-
-
-def _missing(dataset: Dataset) -> str:
-    """SQL for the name of the first required field that a message lacks, '' where it has them all."""
-    required = [f.name for f in dataset.latest.fields if not f.nullable]
-    pairs = ", ".join(f"{name} IS NULL, '{name}'" for name in required)
-    return f"multiIf({pairs}, '')"
 
 
 def _ttl(dataset: Dataset) -> str:

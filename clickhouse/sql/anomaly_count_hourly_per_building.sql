@@ -54,6 +54,55 @@ FROM anomaly_count_hourly_per_building
 FINAL
 COMMENT 'True counts of each kind of anomaly per building and hour. One row per building_id, window_start: the one that counts.';
 
+CREATE TABLE IF NOT EXISTS anomaly_count_hourly_per_building_messages
+(
+    building_id Nullable(Int32),
+    window_start Nullable(DateTime64(3, 'UTC')),
+    window_end Nullable(DateTime64(3, 'UTC')),
+    event_count Nullable(Int64),
+    meter_count Nullable(Int64),
+    failure_count Nullable(Int64),
+    spike_count Nullable(Int64),
+    low_consumption_count Nullable(Int64),
+    voltage_anomaly_count Nullable(Int64),
+    topic LowCardinality(String),
+    partition Int32,
+    offset Int64,
+    produced_at DateTime64(3, 'UTC'),
+    reason String,
+    message String
+)
+ENGINE = Null;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_count_hourly_per_building_view TO anomaly_count_hourly_per_building AS
+SELECT
+    building_id,
+    window_start,
+    window_end,
+    event_count,
+    meter_count,
+    failure_count,
+    spike_count,
+    low_consumption_count,
+    voltage_anomaly_count,
+    topic,
+    partition,
+    offset,
+    produced_at
+FROM anomaly_count_hourly_per_building_messages
+WHERE reason = '';
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_count_hourly_per_building_unreadable_view TO anomaly_count_hourly_per_building_unreadable AS
+SELECT
+    topic,
+    partition,
+    offset,
+    produced_at,
+    reason,
+    message
+FROM anomaly_count_hourly_per_building_messages
+WHERE reason != '';
+
 CREATE TABLE IF NOT EXISTS anomaly_count_hourly_per_building_queue
 (
     building_id Nullable(Int32),
@@ -81,7 +130,7 @@ SETTINGS
     kafka_poll_timeout_ms = 100,
     kafka_max_block_size = 65536;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_count_hourly_per_building_view TO anomaly_count_hourly_per_building AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_count_hourly_per_building_intake TO anomaly_count_hourly_per_building_messages AS
 WITH multiIf(building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', meter_count IS NULL, 'meter_count', failure_count IS NULL, 'failure_count', spike_count IS NULL, 'spike_count', low_consumption_count IS NULL, 'low_consumption_count', voltage_anomaly_count IS NULL, 'voltage_anomaly_count', '') AS missing
 SELECT
     building_id,
@@ -96,19 +145,8 @@ SELECT
     _topic AS topic,
     _partition AS partition,
     _offset AS offset,
-    ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at
-FROM anomaly_count_hourly_per_building_queue
-WHERE (length(_error) = 0) AND (missing = '');
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_count_hourly_per_building_unreadable_view TO anomaly_count_hourly_per_building_unreadable AS
-WITH multiIf(building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', meter_count IS NULL, 'meter_count', failure_count IS NULL, 'failure_count', spike_count IS NULL, 'spike_count', low_consumption_count IS NULL, 'low_consumption_count', voltage_anomaly_count IS NULL, 'voltage_anomaly_count', '') AS missing
-SELECT
-    _topic AS topic,
-    _partition AS partition,
-    _offset AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    if(length(_error) > 0, _error, concat('no field ', missing, ': the message has the schema of something else')) AS reason,
+    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), '') AS reason,
     _raw_message AS message
 FROM anomaly_count_hourly_per_building_queue
-WHERE ((length(_error) > 0) OR (missing != ''))
-    AND (throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0);
+WHERE throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0;

@@ -68,6 +68,67 @@ FROM anomaly_detection_meter
 FINAL
 COMMENT 'What stated thresholds find in each window of 30 s of a meter; spike, low consumption, voltage out of limits, failure. One row per meter_id, window_start: the one that counts.';
 
+CREATE TABLE IF NOT EXISTS anomaly_detection_meter_messages
+(
+    meter_id Nullable(Int32),
+    building_id Nullable(Int32),
+    window_start Nullable(DateTime64(3, 'UTC')),
+    window_end Nullable(DateTime64(3, 'UTC')),
+    event_count Nullable(Int64),
+    power_avg_kw Nullable(Float64),
+    power_min_kw Nullable(Float64),
+    power_max_kw Nullable(Float64),
+    voltage_avg_v Nullable(Float64),
+    voltage_min_v Nullable(Float64),
+    voltage_max_v Nullable(Float64),
+    spike Nullable(Bool),
+    low_consumption Nullable(Bool),
+    voltage_anomaly Nullable(Bool),
+    failure Nullable(Bool),
+    topic LowCardinality(String),
+    partition Int32,
+    offset Int64,
+    produced_at DateTime64(3, 'UTC'),
+    reason String,
+    message String
+)
+ENGINE = Null;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_detection_meter_view TO anomaly_detection_meter AS
+SELECT
+    meter_id,
+    building_id,
+    window_start,
+    window_end,
+    event_count,
+    power_avg_kw,
+    power_min_kw,
+    power_max_kw,
+    voltage_avg_v,
+    voltage_min_v,
+    voltage_max_v,
+    spike,
+    low_consumption,
+    voltage_anomaly,
+    failure,
+    topic,
+    partition,
+    offset,
+    produced_at
+FROM anomaly_detection_meter_messages
+WHERE reason = '';
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_detection_meter_unreadable_view TO anomaly_detection_meter_unreadable AS
+SELECT
+    topic,
+    partition,
+    offset,
+    produced_at,
+    reason,
+    message
+FROM anomaly_detection_meter_messages
+WHERE reason != '';
+
 CREATE TABLE IF NOT EXISTS anomaly_detection_meter_queue
 (
     meter_id Nullable(Int32),
@@ -101,7 +162,7 @@ SETTINGS
     kafka_poll_timeout_ms = 100,
     kafka_max_block_size = 65536;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_detection_meter_view TO anomaly_detection_meter AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_detection_meter_intake TO anomaly_detection_meter_messages AS
 WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', power_avg_kw IS NULL, 'power_avg_kw', power_min_kw IS NULL, 'power_min_kw', power_max_kw IS NULL, 'power_max_kw', voltage_avg_v IS NULL, 'voltage_avg_v', voltage_min_v IS NULL, 'voltage_min_v', voltage_max_v IS NULL, 'voltage_max_v', spike IS NULL, 'spike', low_consumption IS NULL, 'low_consumption', voltage_anomaly IS NULL, 'voltage_anomaly', failure IS NULL, 'failure', '') AS missing
 SELECT
     meter_id,
@@ -122,19 +183,8 @@ SELECT
     _topic AS topic,
     _partition AS partition,
     _offset AS offset,
-    ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at
-FROM anomaly_detection_meter_queue
-WHERE (length(_error) = 0) AND (missing = '');
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_detection_meter_unreadable_view TO anomaly_detection_meter_unreadable AS
-WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', power_avg_kw IS NULL, 'power_avg_kw', power_min_kw IS NULL, 'power_min_kw', power_max_kw IS NULL, 'power_max_kw', voltage_avg_v IS NULL, 'voltage_avg_v', voltage_min_v IS NULL, 'voltage_min_v', voltage_max_v IS NULL, 'voltage_max_v', spike IS NULL, 'spike', low_consumption IS NULL, 'low_consumption', voltage_anomaly IS NULL, 'voltage_anomaly', failure IS NULL, 'failure', '') AS missing
-SELECT
-    _topic AS topic,
-    _partition AS partition,
-    _offset AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    if(length(_error) > 0, _error, concat('no field ', missing, ': the message has the schema of something else')) AS reason,
+    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), '') AS reason,
     _raw_message AS message
 FROM anomaly_detection_meter_queue
-WHERE ((length(_error) > 0) OR (missing != ''))
-    AND (throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0);
+WHERE throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0;

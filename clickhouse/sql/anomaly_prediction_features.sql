@@ -82,6 +82,81 @@ FROM anomaly_prediction_features
 FINAL
 COMMENT 'Windows of 5 min as the model sees them, with the injected anomalies as labels. One row per meter_id, window_start: the one that counts.';
 
+CREATE TABLE IF NOT EXISTS anomaly_prediction_features_messages
+(
+    meter_id Nullable(Int32),
+    building_id Nullable(Int32),
+    window_start Nullable(DateTime64(3, 'UTC')),
+    window_end Nullable(DateTime64(3, 'UTC')),
+    event_count Nullable(Int64),
+    power_avg_kw Nullable(Float64),
+    power_std_kw Nullable(Float64),
+    power_min_kw Nullable(Float64),
+    power_max_kw Nullable(Float64),
+    voltage_avg_v Nullable(Float64),
+    voltage_std_v Nullable(Float64),
+    voltage_min_v Nullable(Float64),
+    voltage_max_v Nullable(Float64),
+    power_step_max_kw Nullable(Float64),
+    voltage_step_max_v Nullable(Float64),
+    repeat_count Nullable(Int64),
+    run_max_count Nullable(Int64),
+    gap_count Nullable(Int64),
+    failure_count Nullable(Int64),
+    spike_count Nullable(Int64),
+    low_consumption_count Nullable(Int64),
+    voltage_anomaly_count Nullable(Int64),
+    topic LowCardinality(String),
+    partition Int32,
+    offset Int64,
+    produced_at DateTime64(3, 'UTC'),
+    reason String,
+    message String
+)
+ENGINE = Null;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_prediction_features_view TO anomaly_prediction_features AS
+SELECT
+    meter_id,
+    building_id,
+    window_start,
+    window_end,
+    event_count,
+    power_avg_kw,
+    power_std_kw,
+    power_min_kw,
+    power_max_kw,
+    voltage_avg_v,
+    voltage_std_v,
+    voltage_min_v,
+    voltage_max_v,
+    power_step_max_kw,
+    voltage_step_max_v,
+    repeat_count,
+    run_max_count,
+    gap_count,
+    failure_count,
+    spike_count,
+    low_consumption_count,
+    voltage_anomaly_count,
+    topic,
+    partition,
+    offset,
+    produced_at
+FROM anomaly_prediction_features_messages
+WHERE reason = '';
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_prediction_features_unreadable_view TO anomaly_prediction_features_unreadable AS
+SELECT
+    topic,
+    partition,
+    offset,
+    produced_at,
+    reason,
+    message
+FROM anomaly_prediction_features_messages
+WHERE reason != '';
+
 CREATE TABLE IF NOT EXISTS anomaly_prediction_features_queue
 (
     meter_id Nullable(Int32),
@@ -122,7 +197,7 @@ SETTINGS
     kafka_poll_timeout_ms = 100,
     kafka_max_block_size = 65536;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_prediction_features_view TO anomaly_prediction_features AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_prediction_features_intake TO anomaly_prediction_features_messages AS
 WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', power_avg_kw IS NULL, 'power_avg_kw', power_std_kw IS NULL, 'power_std_kw', power_min_kw IS NULL, 'power_min_kw', power_max_kw IS NULL, 'power_max_kw', voltage_avg_v IS NULL, 'voltage_avg_v', voltage_std_v IS NULL, 'voltage_std_v', voltage_min_v IS NULL, 'voltage_min_v', voltage_max_v IS NULL, 'voltage_max_v', power_step_max_kw IS NULL, 'power_step_max_kw', voltage_step_max_v IS NULL, 'voltage_step_max_v', repeat_count IS NULL, 'repeat_count', run_max_count IS NULL, 'run_max_count', failure_count IS NULL, 'failure_count', spike_count IS NULL, 'spike_count', low_consumption_count IS NULL, 'low_consumption_count', voltage_anomaly_count IS NULL, 'voltage_anomaly_count', '') AS missing
 SELECT
     meter_id,
@@ -150,19 +225,8 @@ SELECT
     _topic AS topic,
     _partition AS partition,
     _offset AS offset,
-    ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at
-FROM anomaly_prediction_features_queue
-WHERE (length(_error) = 0) AND (missing = '');
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_prediction_features_unreadable_view TO anomaly_prediction_features_unreadable AS
-WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', power_avg_kw IS NULL, 'power_avg_kw', power_std_kw IS NULL, 'power_std_kw', power_min_kw IS NULL, 'power_min_kw', power_max_kw IS NULL, 'power_max_kw', voltage_avg_v IS NULL, 'voltage_avg_v', voltage_std_v IS NULL, 'voltage_std_v', voltage_min_v IS NULL, 'voltage_min_v', voltage_max_v IS NULL, 'voltage_max_v', power_step_max_kw IS NULL, 'power_step_max_kw', voltage_step_max_v IS NULL, 'voltage_step_max_v', repeat_count IS NULL, 'repeat_count', run_max_count IS NULL, 'run_max_count', failure_count IS NULL, 'failure_count', spike_count IS NULL, 'spike_count', low_consumption_count IS NULL, 'low_consumption_count', voltage_anomaly_count IS NULL, 'voltage_anomaly_count', '') AS missing
-SELECT
-    _topic AS topic,
-    _partition AS partition,
-    _offset AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    if(length(_error) > 0, _error, concat('no field ', missing, ': the message has the schema of something else')) AS reason,
+    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), '') AS reason,
     _raw_message AS message
 FROM anomaly_prediction_features_queue
-WHERE ((length(_error) > 0) OR (missing != ''))
-    AND (throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0);
+WHERE throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0;

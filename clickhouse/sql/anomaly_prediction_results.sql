@@ -64,6 +64,63 @@ FROM anomaly_prediction_results
 FINAL
 COMMENT 'Predictions of the anomaly model, one per meter, window and model version. One row per meter_id, window_start, model_name, model_version: the one that counts.';
 
+CREATE TABLE IF NOT EXISTS anomaly_prediction_results_messages
+(
+    meter_id Nullable(Int32),
+    building_id Nullable(Int32),
+    window_start Nullable(DateTime64(3, 'UTC')),
+    window_end Nullable(DateTime64(3, 'UTC')),
+    event_count Nullable(Int64),
+    probability Nullable(Float64),
+    prediction Nullable(Bool),
+    kind LowCardinality(Nullable(String)),
+    threshold Nullable(Float64),
+    model_name LowCardinality(Nullable(String)),
+    model_version LowCardinality(Nullable(String)),
+    feature_partition Nullable(Int32),
+    feature_offset Nullable(Int64),
+    topic LowCardinality(String),
+    partition Int32,
+    offset Int64,
+    produced_at DateTime64(3, 'UTC'),
+    reason String,
+    message String
+)
+ENGINE = Null;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_prediction_results_view TO anomaly_prediction_results AS
+SELECT
+    meter_id,
+    building_id,
+    window_start,
+    window_end,
+    event_count,
+    probability,
+    prediction,
+    kind,
+    threshold,
+    model_name,
+    model_version,
+    feature_partition,
+    feature_offset,
+    topic,
+    partition,
+    offset,
+    produced_at
+FROM anomaly_prediction_results_messages
+WHERE reason = '';
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_prediction_results_unreadable_view TO anomaly_prediction_results_unreadable AS
+SELECT
+    topic,
+    partition,
+    offset,
+    produced_at,
+    reason,
+    message
+FROM anomaly_prediction_results_messages
+WHERE reason != '';
+
 CREATE TABLE IF NOT EXISTS anomaly_prediction_results_queue
 (
     meter_id Nullable(Int32),
@@ -95,7 +152,7 @@ SETTINGS
     kafka_poll_timeout_ms = 100,
     kafka_max_block_size = 65536;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_prediction_results_view TO anomaly_prediction_results AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_prediction_results_intake TO anomaly_prediction_results_messages AS
 WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', probability IS NULL, 'probability', prediction IS NULL, 'prediction', threshold IS NULL, 'threshold', model_name IS NULL, 'model_name', model_version IS NULL, 'model_version', feature_partition IS NULL, 'feature_partition', feature_offset IS NULL, 'feature_offset', '') AS missing
 SELECT
     meter_id,
@@ -114,19 +171,8 @@ SELECT
     _topic AS topic,
     _partition AS partition,
     _offset AS offset,
-    ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at
-FROM anomaly_prediction_results_queue
-WHERE (length(_error) = 0) AND (missing = '');
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS anomaly_prediction_results_unreadable_view TO anomaly_prediction_results_unreadable AS
-WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', probability IS NULL, 'probability', prediction IS NULL, 'prediction', threshold IS NULL, 'threshold', model_name IS NULL, 'model_name', model_version IS NULL, 'model_version', feature_partition IS NULL, 'feature_partition', feature_offset IS NULL, 'feature_offset', '') AS missing
-SELECT
-    _topic AS topic,
-    _partition AS partition,
-    _offset AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    if(length(_error) > 0, _error, concat('no field ', missing, ': the message has the schema of something else')) AS reason,
+    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), '') AS reason,
     _raw_message AS message
 FROM anomaly_prediction_results_queue
-WHERE ((length(_error) > 0) OR (missing != ''))
-    AND (throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0);
+WHERE throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0;

@@ -58,6 +58,59 @@ FROM meter_hourly_power_consumption
 FINAL
 COMMENT 'Power and energy per meter and hour. One row per meter_id, window_start: the one that counts.';
 
+CREATE TABLE IF NOT EXISTS meter_hourly_power_consumption_messages
+(
+    meter_id Nullable(Int32),
+    building_id Nullable(Int32),
+    window_start Nullable(DateTime64(3, 'UTC')),
+    window_end Nullable(DateTime64(3, 'UTC')),
+    event_count Nullable(Int64),
+    power_avg_kw Nullable(Float64),
+    power_min_kw Nullable(Float64),
+    power_max_kw Nullable(Float64),
+    readings_sum_kw Nullable(Float64),
+    energy_kwh Nullable(Float64),
+    covered_s Nullable(Float64),
+    topic LowCardinality(String),
+    partition Int32,
+    offset Int64,
+    produced_at DateTime64(3, 'UTC'),
+    reason String,
+    message String
+)
+ENGINE = Null;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS meter_hourly_power_consumption_view TO meter_hourly_power_consumption AS
+SELECT
+    meter_id,
+    building_id,
+    window_start,
+    window_end,
+    event_count,
+    power_avg_kw,
+    power_min_kw,
+    power_max_kw,
+    readings_sum_kw,
+    energy_kwh,
+    covered_s,
+    topic,
+    partition,
+    offset,
+    produced_at
+FROM meter_hourly_power_consumption_messages
+WHERE reason = '';
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS meter_hourly_power_consumption_unreadable_view TO meter_hourly_power_consumption_unreadable AS
+SELECT
+    topic,
+    partition,
+    offset,
+    produced_at,
+    reason,
+    message
+FROM meter_hourly_power_consumption_messages
+WHERE reason != '';
+
 CREATE TABLE IF NOT EXISTS meter_hourly_power_consumption_queue
 (
     meter_id Nullable(Int32),
@@ -87,7 +140,7 @@ SETTINGS
     kafka_poll_timeout_ms = 100,
     kafka_max_block_size = 65536;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS meter_hourly_power_consumption_view TO meter_hourly_power_consumption AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS meter_hourly_power_consumption_intake TO meter_hourly_power_consumption_messages AS
 WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', power_avg_kw IS NULL, 'power_avg_kw', power_min_kw IS NULL, 'power_min_kw', power_max_kw IS NULL, 'power_max_kw', readings_sum_kw IS NULL, 'readings_sum_kw', energy_kwh IS NULL, 'energy_kwh', covered_s IS NULL, 'covered_s', '') AS missing
 SELECT
     meter_id,
@@ -104,19 +157,8 @@ SELECT
     _topic AS topic,
     _partition AS partition,
     _offset AS offset,
-    ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at
-FROM meter_hourly_power_consumption_queue
-WHERE (length(_error) = 0) AND (missing = '');
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS meter_hourly_power_consumption_unreadable_view TO meter_hourly_power_consumption_unreadable AS
-WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', power_avg_kw IS NULL, 'power_avg_kw', power_min_kw IS NULL, 'power_min_kw', power_max_kw IS NULL, 'power_max_kw', readings_sum_kw IS NULL, 'readings_sum_kw', energy_kwh IS NULL, 'energy_kwh', covered_s IS NULL, 'covered_s', '') AS missing
-SELECT
-    _topic AS topic,
-    _partition AS partition,
-    _offset AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    if(length(_error) > 0, _error, concat('no field ', missing, ': the message has the schema of something else')) AS reason,
+    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), '') AS reason,
     _raw_message AS message
 FROM meter_hourly_power_consumption_queue
-WHERE ((length(_error) > 0) OR (missing != ''))
-    AND (throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0);
+WHERE throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0;

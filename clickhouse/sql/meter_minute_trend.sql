@@ -60,6 +60,59 @@ FROM meter_minute_trend
 FINAL
 COMMENT 'Power and voltage per meter and minute, for trends on dashboards. One row per meter_id, window_start: the one that counts.';
 
+CREATE TABLE IF NOT EXISTS meter_minute_trend_messages
+(
+    meter_id Nullable(Int32),
+    building_id Nullable(Int32),
+    window_start Nullable(DateTime64(3, 'UTC')),
+    window_end Nullable(DateTime64(3, 'UTC')),
+    event_count Nullable(Int64),
+    power_avg_kw Nullable(Float64),
+    power_min_kw Nullable(Float64),
+    power_max_kw Nullable(Float64),
+    voltage_avg_v Nullable(Float64),
+    voltage_min_v Nullable(Float64),
+    voltage_max_v Nullable(Float64),
+    topic LowCardinality(String),
+    partition Int32,
+    offset Int64,
+    produced_at DateTime64(3, 'UTC'),
+    reason String,
+    message String
+)
+ENGINE = Null;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS meter_minute_trend_view TO meter_minute_trend AS
+SELECT
+    meter_id,
+    building_id,
+    window_start,
+    window_end,
+    event_count,
+    power_avg_kw,
+    power_min_kw,
+    power_max_kw,
+    voltage_avg_v,
+    voltage_min_v,
+    voltage_max_v,
+    topic,
+    partition,
+    offset,
+    produced_at
+FROM meter_minute_trend_messages
+WHERE reason = '';
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS meter_minute_trend_unreadable_view TO meter_minute_trend_unreadable AS
+SELECT
+    topic,
+    partition,
+    offset,
+    produced_at,
+    reason,
+    message
+FROM meter_minute_trend_messages
+WHERE reason != '';
+
 CREATE TABLE IF NOT EXISTS meter_minute_trend_queue
 (
     meter_id Nullable(Int32),
@@ -89,7 +142,7 @@ SETTINGS
     kafka_poll_timeout_ms = 100,
     kafka_max_block_size = 65536;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS meter_minute_trend_view TO meter_minute_trend AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS meter_minute_trend_intake TO meter_minute_trend_messages AS
 WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', power_avg_kw IS NULL, 'power_avg_kw', power_min_kw IS NULL, 'power_min_kw', power_max_kw IS NULL, 'power_max_kw', voltage_avg_v IS NULL, 'voltage_avg_v', voltage_min_v IS NULL, 'voltage_min_v', voltage_max_v IS NULL, 'voltage_max_v', '') AS missing
 SELECT
     meter_id,
@@ -106,19 +159,8 @@ SELECT
     _topic AS topic,
     _partition AS partition,
     _offset AS offset,
-    ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at
-FROM meter_minute_trend_queue
-WHERE (length(_error) = 0) AND (missing = '');
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS meter_minute_trend_unreadable_view TO meter_minute_trend_unreadable AS
-WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', power_avg_kw IS NULL, 'power_avg_kw', power_min_kw IS NULL, 'power_min_kw', power_max_kw IS NULL, 'power_max_kw', voltage_avg_v IS NULL, 'voltage_avg_v', voltage_min_v IS NULL, 'voltage_min_v', voltage_max_v IS NULL, 'voltage_max_v', '') AS missing
-SELECT
-    _topic AS topic,
-    _partition AS partition,
-    _offset AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    if(length(_error) > 0, _error, concat('no field ', missing, ': the message has the schema of something else')) AS reason,
+    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), '') AS reason,
     _raw_message AS message
 FROM meter_minute_trend_queue
-WHERE ((length(_error) > 0) OR (missing != ''))
-    AND (throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0);
+WHERE throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0;

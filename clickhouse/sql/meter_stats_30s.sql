@@ -104,6 +104,103 @@ FROM meter_stats_30s
 FINAL
 COMMENT 'Sufficient statistics per meter and 30 s; final rows, the source of every other aggregate. One row per meter_id, window_start: the one that counts.';
 
+CREATE TABLE IF NOT EXISTS meter_stats_30s_messages
+(
+    meter_id Nullable(Int32),
+    building_id Nullable(Int32),
+    window_start Nullable(DateTime64(3, 'UTC')),
+    window_end Nullable(DateTime64(3, 'UTC')),
+    event_count Nullable(Int64),
+    power_sum_mw Nullable(Int64),
+    power_sum_sq_mw2 Nullable(Decimal(38, 0)),
+    power_min_mw Nullable(Int64),
+    power_max_mw Nullable(Int64),
+    voltage_sum_mv Nullable(Int64),
+    voltage_sum_sq_mv2 Nullable(Int64),
+    voltage_min_mv Nullable(Int64),
+    voltage_max_mv Nullable(Int64),
+    voltage_outside_count Nullable(Int64),
+    failure_count Nullable(Int64),
+    spike_count Nullable(Int64),
+    low_consumption_count Nullable(Int64),
+    voltage_anomaly_count Nullable(Int64),
+    power_step_max_mw Nullable(Int64),
+    voltage_step_max_mv Nullable(Int64),
+    repeat_count Nullable(Int64),
+    run_first_count Nullable(Int64),
+    run_max_count Nullable(Int64),
+    run_last_count Nullable(Int64),
+    energy_mw_ms Nullable(Int64),
+    first_timestamp Nullable(DateTime64(3, 'UTC')),
+    last_timestamp Nullable(DateTime64(3, 'UTC')),
+    first_power_mw Nullable(Int64),
+    last_power_mw Nullable(Int64),
+    first_voltage_mv Nullable(Int64),
+    last_voltage_mv Nullable(Int64),
+    first_sequence Nullable(Int64),
+    last_sequence Nullable(Int64),
+    topic LowCardinality(String),
+    partition Int32,
+    offset Int64,
+    produced_at DateTime64(3, 'UTC'),
+    reason String,
+    message String
+)
+ENGINE = Null;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS meter_stats_30s_view TO meter_stats_30s AS
+SELECT
+    meter_id,
+    building_id,
+    window_start,
+    window_end,
+    event_count,
+    power_sum_mw,
+    power_sum_sq_mw2,
+    power_min_mw,
+    power_max_mw,
+    voltage_sum_mv,
+    voltage_sum_sq_mv2,
+    voltage_min_mv,
+    voltage_max_mv,
+    voltage_outside_count,
+    failure_count,
+    spike_count,
+    low_consumption_count,
+    voltage_anomaly_count,
+    power_step_max_mw,
+    voltage_step_max_mv,
+    repeat_count,
+    run_first_count,
+    run_max_count,
+    run_last_count,
+    energy_mw_ms,
+    first_timestamp,
+    last_timestamp,
+    first_power_mw,
+    last_power_mw,
+    first_voltage_mv,
+    last_voltage_mv,
+    first_sequence,
+    last_sequence,
+    topic,
+    partition,
+    offset,
+    produced_at
+FROM meter_stats_30s_messages
+WHERE reason = '';
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS meter_stats_30s_unreadable_view TO meter_stats_30s_unreadable AS
+SELECT
+    topic,
+    partition,
+    offset,
+    produced_at,
+    reason,
+    message
+FROM meter_stats_30s_messages
+WHERE reason != '';
+
 CREATE TABLE IF NOT EXISTS meter_stats_30s_queue
 (
     meter_id Nullable(Int32),
@@ -155,7 +252,7 @@ SETTINGS
     kafka_poll_timeout_ms = 100,
     kafka_max_block_size = 65536;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS meter_stats_30s_view TO meter_stats_30s AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS meter_stats_30s_intake TO meter_stats_30s_messages AS
 WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', power_sum_mw IS NULL, 'power_sum_mw', power_sum_sq_mw2 IS NULL, 'power_sum_sq_mw2', power_min_mw IS NULL, 'power_min_mw', power_max_mw IS NULL, 'power_max_mw', voltage_sum_mv IS NULL, 'voltage_sum_mv', voltage_sum_sq_mv2 IS NULL, 'voltage_sum_sq_mv2', voltage_min_mv IS NULL, 'voltage_min_mv', voltage_max_mv IS NULL, 'voltage_max_mv', voltage_outside_count IS NULL, 'voltage_outside_count', failure_count IS NULL, 'failure_count', spike_count IS NULL, 'spike_count', low_consumption_count IS NULL, 'low_consumption_count', voltage_anomaly_count IS NULL, 'voltage_anomaly_count', power_step_max_mw IS NULL, 'power_step_max_mw', voltage_step_max_mv IS NULL, 'voltage_step_max_mv', repeat_count IS NULL, 'repeat_count', run_first_count IS NULL, 'run_first_count', run_max_count IS NULL, 'run_max_count', run_last_count IS NULL, 'run_last_count', energy_mw_ms IS NULL, 'energy_mw_ms', first_timestamp IS NULL, 'first_timestamp', last_timestamp IS NULL, 'last_timestamp', first_power_mw IS NULL, 'first_power_mw', last_power_mw IS NULL, 'last_power_mw', first_voltage_mv IS NULL, 'first_voltage_mv', last_voltage_mv IS NULL, 'last_voltage_mv', '') AS missing
 SELECT
     meter_id,
@@ -194,19 +291,8 @@ SELECT
     _topic AS topic,
     _partition AS partition,
     _offset AS offset,
-    ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at
-FROM meter_stats_30s_queue
-WHERE (length(_error) = 0) AND (missing = '');
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS meter_stats_30s_unreadable_view TO meter_stats_30s_unreadable AS
-WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', window_start IS NULL, 'window_start', window_end IS NULL, 'window_end', event_count IS NULL, 'event_count', power_sum_mw IS NULL, 'power_sum_mw', power_sum_sq_mw2 IS NULL, 'power_sum_sq_mw2', power_min_mw IS NULL, 'power_min_mw', power_max_mw IS NULL, 'power_max_mw', voltage_sum_mv IS NULL, 'voltage_sum_mv', voltage_sum_sq_mv2 IS NULL, 'voltage_sum_sq_mv2', voltage_min_mv IS NULL, 'voltage_min_mv', voltage_max_mv IS NULL, 'voltage_max_mv', voltage_outside_count IS NULL, 'voltage_outside_count', failure_count IS NULL, 'failure_count', spike_count IS NULL, 'spike_count', low_consumption_count IS NULL, 'low_consumption_count', voltage_anomaly_count IS NULL, 'voltage_anomaly_count', power_step_max_mw IS NULL, 'power_step_max_mw', voltage_step_max_mv IS NULL, 'voltage_step_max_mv', repeat_count IS NULL, 'repeat_count', run_first_count IS NULL, 'run_first_count', run_max_count IS NULL, 'run_max_count', run_last_count IS NULL, 'run_last_count', energy_mw_ms IS NULL, 'energy_mw_ms', first_timestamp IS NULL, 'first_timestamp', last_timestamp IS NULL, 'last_timestamp', first_power_mw IS NULL, 'first_power_mw', last_power_mw IS NULL, 'last_power_mw', first_voltage_mv IS NULL, 'first_voltage_mv', last_voltage_mv IS NULL, 'last_voltage_mv', '') AS missing
-SELECT
-    _topic AS topic,
-    _partition AS partition,
-    _offset AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    if(length(_error) > 0, _error, concat('no field ', missing, ': the message has the schema of something else')) AS reason,
+    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), '') AS reason,
     _raw_message AS message
 FROM meter_stats_30s_queue
-WHERE ((length(_error) > 0) OR (missing != ''))
-    AND (throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0);
+WHERE throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0;

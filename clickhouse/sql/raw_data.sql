@@ -51,6 +51,51 @@ FROM raw_data
 FINAL
 COMMENT 'Every reading of every meter, simulated or real. One row per meter_id, timestamp: the one that counts.';
 
+CREATE TABLE IF NOT EXISTS raw_data_messages
+(
+    meter_id Nullable(Int32),
+    building_id Nullable(Int32),
+    timestamp Nullable(DateTime64(3, 'UTC')),
+    power_kw Nullable(Float64),
+    voltage_v Nullable(Float64),
+    status Nullable(Int32),
+    sequence Nullable(Int64),
+    topic LowCardinality(String),
+    partition Int32,
+    offset Int64,
+    produced_at DateTime64(3, 'UTC'),
+    reason String,
+    message String
+)
+ENGINE = Null;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS raw_data_view TO raw_data AS
+SELECT
+    meter_id,
+    building_id,
+    timestamp,
+    power_kw,
+    voltage_v,
+    status,
+    sequence,
+    topic,
+    partition,
+    offset,
+    produced_at
+FROM raw_data_messages
+WHERE reason = '';
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS raw_data_unreadable_view TO raw_data_unreadable AS
+SELECT
+    topic,
+    partition,
+    offset,
+    produced_at,
+    reason,
+    message
+FROM raw_data_messages
+WHERE reason != '';
+
 CREATE TABLE IF NOT EXISTS raw_data_queue
 (
     meter_id Nullable(Int32),
@@ -76,7 +121,7 @@ SETTINGS
     kafka_poll_timeout_ms = 100,
     kafka_max_block_size = 65536;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS raw_data_view TO raw_data AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS raw_data_intake TO raw_data_messages AS
 WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', timestamp IS NULL, 'timestamp', power_kw IS NULL, 'power_kw', voltage_v IS NULL, 'voltage_v', status IS NULL, 'status', '') AS missing
 SELECT
     meter_id,
@@ -89,19 +134,8 @@ SELECT
     _topic AS topic,
     _partition AS partition,
     _offset AS offset,
-    ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at
-FROM raw_data_queue
-WHERE (length(_error) = 0) AND (missing = '');
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS raw_data_unreadable_view TO raw_data_unreadable AS
-WITH multiIf(meter_id IS NULL, 'meter_id', building_id IS NULL, 'building_id', timestamp IS NULL, 'timestamp', power_kw IS NULL, 'power_kw', voltage_v IS NULL, 'voltage_v', status IS NULL, 'status', '') AS missing
-SELECT
-    _topic AS topic,
-    _partition AS partition,
-    _offset AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    if(length(_error) > 0, _error, concat('no field ', missing, ': the message has the schema of something else')) AS reason,
+    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), '') AS reason,
     _raw_message AS message
 FROM raw_data_queue
-WHERE ((length(_error) > 0) OR (missing != ''))
-    AND (throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0);
+WHERE throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0;

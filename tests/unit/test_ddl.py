@@ -117,17 +117,27 @@ def test_further_settings_reach_the_queue_quoted() -> None:
     assert r"kafka_sasl_password = 'it\'s'" in ddl.create_statement(queue)
 
 
-def test_each_readable_row_goes_to_one_table_only() -> None:
-    """The two views split the queue: every required field is asked for, an optional one is not."""
-    view, unreadable = by_name(RAW)["raw_data_view"], by_name(RAW)["raw_data_unreadable_view"]
-    asked = set(re.findall(r"(\w+) IS NULL", view.query))
-    assert asked == {f.name for f in RAW.latest.fields if not f.nullable}
-    assert asked == set(re.findall(r"(\w+) IS NULL", unreadable.query))
-    assert "WHERE (length(_error) = 0) AND (missing = '')" in view.query
-    assert "WHERE ((length(_error) > 0) OR (missing != ''))" in unreadable.query
+def test_each_message_goes_to_one_table_only() -> None:
+    """The two views split the messages by their reason, and nothing else reads the queue."""
+    raw = by_name(RAW)
+    assert raw["raw_data_view"].query.endswith("FROM raw_data_messages\nWHERE reason = ''")
+    assert raw["raw_data_unreadable_view"].query.endswith("FROM raw_data_messages\nWHERE reason != ''")
+    assert [table.name for table in raw.values() if "FROM raw_data_queue" in table.query] == ["raw_data_intake"]
 
 
-@pytest.mark.parametrize("name", ["topic", "offset", "produced_at", "row_version", "missing"])
+def test_every_required_field_is_asked_for_and_an_optional_one_is_not() -> None:
+    asked = set(re.findall(r"(\w+) IS NULL", by_name(RAW)["raw_data_intake"].query))
+    assert asked == {f.name for f in RAW.latest.fields} - {"sequence"}
+
+
+def test_reading_starts_with_the_last_table() -> None:
+    """Were a view on the queue created earlier, what it reads would pass by the tables that follow."""
+    *earlier, last = ddl.tables(RAW, ddl.EXAMPLE)
+    assert last.name == "raw_data_intake"
+    assert not any("_queue" in table.query for table in earlier)
+
+
+@pytest.mark.parametrize("name", ["topic", "offset", "produced_at", "row_version", "missing", "reason"])
 def test_a_field_may_not_be_named_as_the_position(name: str) -> None:
     record = parse_record(EVERY_TYPE.replace('"nl"', f'"{name}"'), "every.v1.avsc")
     with pytest.raises(ContractError, match=name):
