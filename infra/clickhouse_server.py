@@ -41,4 +41,4 @@ class ClickHouseServer:
     def ready(self) -> bool:
         """Whether it answers /ping as ClickHouse does."""
         answer = get(f"{self.address}/ping")
-        return answer is not None and answer.ok and answer.text.strip() == "Ok."
+        return answer is not None and answer.ok and answer.content.strip() == b"Ok."

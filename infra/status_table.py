@@ -1,7 +1,6 @@
 """The stack's state as a table for people."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -13,12 +12,11 @@ STYLES = {"running": "green", "not ready": "yellow", "stopped": "red"}
 
 
 def print_status(parts: Sequence[PartStatus]) -> None:
-    """Print one row per part on stdout."""
+    """Print one row per part on stdout, and below the table where each part's log is."""
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("part", "state", "pid", "uptime", "memory", "version"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("address", "log"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("address", overflow="fold")
     for part in parts:
         table.add_row(
             part.part,
@@ -28,14 +26,11 @@ def print_status(parts: Sequence[PartStatus]) -> None:
             "" if part.resident_bytes is None else f"{part.resident_bytes / 2**20:.0f} MiB",
             part.version,
             part.address,
-            short_path(Path(part.log)),
         )
-    Console().print(table)
-
-
-def short_path(path: Path) -> str:
-    """The path from the current folder when it is below it, which is shorter to read, else as it is."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    console = Console()
+    console.print(table)
+    for part in parts:
+        console.print(f"[dim]{part.part} log[/] {part.log}", soft_wrap=True, highlight=False)
 
 
 def duration(seconds: float) -> str:

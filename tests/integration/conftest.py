@@ -1,0 +1,40 @@
+"""One real stack for all integration tests of a run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.settings import Settings, load_settings
+from infra.stack import DEFAULT_PORTS, Stack
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What stands in this folder needs the real stack, and is marked so."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_environment() -> Iterator[None]:
+    """Tests talk to their own stack alone, whatever this environment names."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in (*(field.upper() for field in Settings.model_fields), "SMARTMETER_DATA_DIR"):
+            monkeypatch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack that runs on free ports; shared, so a test that stops a part starts it again."""
+    stack = Stack(tmp_path_factory.mktemp("stack"))
+    stack.up(dict.fromkeys(DEFAULT_PORTS, 0))
+    yield stack
+    stack.down()
+
+
+@pytest.fixture(scope="session")
+def settings(stack: Stack) -> Settings:
+    """Where the shared stack is and how to log in."""
+    return load_settings(stack.data_dir)

@@ -1,0 +1,147 @@
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infra import processes
+from infra.errors import SmartmeterError
+from infra.processes import Launch, find, has_ended, log_file, record, run_file, start, stop, wait_ready
+from infra.wait import until
+
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; print('child', flush=True); time.sleep(600)"])
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def python(code: str, **environment: str) -> Launch:
+    return Launch([sys.executable, "-c", code], environment)
+
+
+SLEEPER = python("import time; print('ready', flush=True); time.sleep(600)")
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Iterator[Path]:
+    """A data directory; what a test leaves running in it is killed."""
+    yield tmp_path
+    for part in processes.recorded_parts(tmp_path):
+        if process := find(tmp_path, part):
+            stop(process, part, deadline_s=0)
+
+
+def says(data_dir: Path, part: str, word: str) -> bool:
+    return word in log_file(data_dir, part).read_text()
+
+
+def test_a_started_part_is_found_again_and_stopped(data_dir: Path) -> None:
+    process = start(data_dir, "sleeper", SLEEPER)
+
+    found = find(data_dir, "sleeper")
+    assert found is not None
+    assert found.pid == process.pid
+    assert os.getsid(process.pid) == process.pid
+    stop(process, "sleeper")
+    assert has_ended(process)
+    assert not psutil.pid_exists(process.pid)
+    assert find(data_dir, "sleeper") is None
+
+
+def test_a_process_that_only_has_the_same_id_is_not_ours(data_dir: Path) -> None:
+    process = start(data_dir, "sleeper", SLEEPER)
+    said = json.loads(run_file(data_dir, "sleeper").read_text())
+    said["create_time"] -= 3600
+    run_file(data_dir, "sleeper").write_text(json.dumps(said))
+
+    assert find(data_dir, "sleeper") is None
+    stop(process, "sleeper")
+
+
+def test_a_part_that_nobody_started_is_not_found(data_dir: Path) -> None:
+    assert find(data_dir, "sleeper") is None
+
+
+def test_a_killed_part_is_not_found(data_dir: Path) -> None:
+    process = start(data_dir, "sleeper", SLEEPER)
+    process.kill()
+
+    until(lambda: find(data_dir, "sleeper") is None, "the killed process to be seen as gone", deadline_s=10)
+
+
+def test_a_process_may_record_itself(data_dir: Path) -> None:
+    record(data_dir, "me", psutil.Process())
+
+    found = find(data_dir, "me")
+    assert found is not None
+    assert found.pid == os.getpid()
+    processes.forget(data_dir, "me")
+    assert find(data_dir, "me") is None
+
+
+def test_what_does_not_end_when_asked_is_killed_with_its_children(data_dir: Path) -> None:
+    process = start(data_dir, "stubborn", python(STUBBORN))
+    until(lambda: says(data_dir, "stubborn", "child") and says(data_dir, "stubborn", "ready"), "both to run", 30)
+    family = [process, *process.children()]
+    assert len(family) == 2
+
+    stop(process, "stubborn", deadline_s=0.2)
+
+    assert all(has_ended(member) for member in family)
+
+
+def test_ready_is_waited_for(data_dir: Path) -> None:
+    process = start(data_dir, "sleeper", SLEEPER)
+
+    wait_ready(data_dir, "sleeper", process, lambda: says(data_dir, "sleeper", "ready"), deadline_s=30)
+
+    assert says(data_dir, "sleeper", "ready")
+
+
+def test_a_part_that_ends_while_it_starts_shows_the_end_of_its_log(data_dir: Path) -> None:
+    code = "import sys; print('\\n'.join(f'line {i}' for i in range(100))); sys.exit('cannot bind')"
+    process = start(data_dir, "broken", python(code))
+
+    with pytest.raises(SmartmeterError, match="broken ended while it started") as caught:
+        wait_ready(data_dir, "broken", process, lambda: False, deadline_s=60)
+
+    lines = str(caught.value).splitlines()
+    assert lines[1] == f"the end of {log_file(data_dir, 'broken')}:"
+    assert lines[-1] == "  cannot bind"
+    assert "  line 99" in lines
+    assert "  line 5" not in lines
+
+
+def test_a_part_that_is_never_ready_is_named_with_its_log(data_dir: Path) -> None:
+    process = start(data_dir, "sleeper", SLEEPER)
+    until(lambda: says(data_dir, "sleeper", "ready"), "it to print", 30)
+
+    with pytest.raises(SmartmeterError, match=r"waited 0\.\d s for sleeper to be ready.*\n.*\n  ready"):
+        wait_ready(data_dir, "sleeper", process, lambda: False, deadline_s=0.05)
+
+
+def test_a_part_gets_the_passwords_of_its_launch_and_no_others(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", "inherited")
+    monkeypatch.setenv("ORDINARY", "inherited")
+    names = ["CLICKHOUSE_PASSWORD", "OTHER_PASSWORD", "ORDINARY"]
+    code = f"import json, os; print(json.dumps([os.environ.get(name) for name in {names}]))"
+
+    process = start(data_dir, "teller", python(code, OTHER_PASSWORD="given"))
+    until(lambda: has_ended(process), "it to print and end", 30)
+
+    assert json.loads(log_file(data_dir, "teller").read_text()) == [None, "given", "inherited"]
+
+
+def test_the_log_of_the_run_before_is_kept(data_dir: Path) -> None:
+    for word in ("first", "second"):
+        start(data_dir, "teller", python(f"print('{word}')"))
+        until(lambda: find(data_dir, "teller") is None, "it to print and end", 30)
+
+    assert log_file(data_dir, "teller").read_text() == "second\n"
+    assert (data_dir / "logs" / "teller.log.1").read_text() == "first\n"
