@@ -6,7 +6,7 @@ from typing import Any
 
 import fastavro
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.avro import Record
@@ -84,6 +84,10 @@ def test_what_is_encoded_is_decoded(data: st.DataObject, drawn: list[dict[str, A
 
 
 @given(st.integers(-(10**38) + 1, 10**38 - 1))
+@example(-128)
+@example(127)
+@example(128)
+@example(-(2**63))
 def test_decimals_are_big_endian_in_the_fewest_bytes(number: int) -> None:
     message = Encoder(record(field("a", DECIMAL)), 1).encode({"a": number})
     length, body = message[5] // 2, message[6:]

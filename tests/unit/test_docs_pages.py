@@ -1,7 +1,10 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from infra.commands.schemas_ import command
+from infra.errors import SmartmeterError
 from schemas.docs import INDEX, differences, render, write
 from schemas.manifest import Dataset, load_datasets
 
@@ -41,3 +44,15 @@ def test_pages_are_written_and_stale_ones_removed(tmp_path: Path) -> None:
     assert differences(PAGES, tmp_path) == [INDEX, "gone.md", "raw_data.md"]
     write(PAGES, tmp_path)
     assert differences(PAGES, tmp_path) == []
+
+
+def test_the_command_writes_the_pages_and_tells_when_they_differ(tmp_path: Path) -> None:
+    runner, options = CliRunner(), ["docs", "--folder", str(tmp_path)]
+    missing = runner.invoke(command, [*options, "--check"])
+    assert isinstance(missing.exception, SmartmeterError)
+    assert "raw_data.md" in str(missing.exception)
+    assert "run `smartmeter schemas docs`" in str(missing.exception)
+    assert list(tmp_path.iterdir()) == []
+    assert "11 of 11 pages changed" in runner.invoke(command, options).output
+    assert "0 of 11 pages changed" in runner.invoke(command, options).output
+    assert "11 pages are up to date" in runner.invoke(command, [*options, "--check"]).output

@@ -95,6 +95,7 @@ def test_an_event_cannot_be_changed() -> None:
         ("int", [-(2**31), 2**31 - 1], [-(2**31) - 1, 2**31]),
         ("long", [-(2**63), 2**63 - 1], [-(2**63) - 1, 2**63]),
         (DECIMAL, [1 - 10**38, 10**38 - 1], [-(10**38), 10**38]),
+        ("double", [-1.7e308, 5e-324], [float("nan"), float("inf"), float("-inf")]),
         (TIMESTAMP, [datetime(1, 1, 1, tzinfo=UTC)], [0]),
         ("boolean", [True], [1, "true"]),
         ("string", ["", "1"], [1]),
