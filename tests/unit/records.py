@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from schemas.avro import Record, parse_record
@@ -12,6 +13,7 @@ from schemas.avro import Record, parse_record
 TIMESTAMP = {"type": "long", "logicalType": "timestamp-millis"}
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 0}
 TYPES: tuple[Any, ...] = ("int", "long", "double", "boolean", "string", TIMESTAMP, DECIMAL)
+unhurried = settings(deadline=None)  # a busy machine fails no test
 NAMES = ("alpha", "beta", "gamma", "delta")
 
 
@@ -35,9 +37,9 @@ def fields(draw: st.DrawFn) -> list[dict[str, Any]]:
     return [field(name, draw(st.sampled_from(TYPES)), nullable=draw(st.booleans())) for name in names]
 
 
-def values(of: Record) -> st.SearchStrategy[dict[str, Any]]:
-    """Values of a record in the codec's form: instants and decimals are ints."""
-    return st.fixed_dictionaries({field.name: _value(field.type, field.nullable) for field in of.fields})
+def values(of: Record, nulls: bool = True) -> st.SearchStrategy[dict[str, Any]]:
+    """Values of a record in the codec's form, where instants and decimals are ints; without `nulls`, none is null."""
+    return st.fixed_dictionaries({field.name: _value(field.type, field.nullable and nulls) for field in of.fields})
 
 
 def _value(kind: str, nullable: bool) -> st.SearchStrategy[Any]:

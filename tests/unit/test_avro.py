@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from schemas.avro import ContractError, parse_record
-from tests.unit.records import DECIMAL, TIMESTAMP, field, fields, record
+from tests.unit.records import DECIMAL, TIMESTAMP, field, fields, record, unhurried
 
 
 def test_every_key_of_a_field_is_read() -> None:
@@ -27,6 +27,7 @@ def test_every_key_of_a_field_is_read() -> None:
         parsed.field("unseen")
 
 
+@unhurried
 @given(fields())
 def test_what_is_parsed_is_a_schema_for_avro_with_the_same_fields(drawn: list[dict[str, Any]]) -> None:
     parsed = record(*drawn)

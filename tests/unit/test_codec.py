@@ -14,7 +14,7 @@ from schemas.codec import Decoder, Encoder, Undecodable, to_millis, with_datetim
 from schemas.framing import frame
 from schemas.manifest import load_datasets
 from schemas.registry import RegistryUnavailable
-from tests.unit.records import DECIMAL, TIMESTAMP, field, fields, record, values
+from tests.unit.records import DECIMAL, TIMESTAMP, field, fields, record, unhurried, values
 
 RAW = load_datasets()["raw_data"]
 READING = {
@@ -75,6 +75,7 @@ def test_versions_mixed_in_one_topic_decode_to_the_newest() -> None:
     assert schemas.asked == 2
 
 
+@unhurried
 @given(st.data(), fields())
 def test_what_is_encoded_is_decoded(data: st.DataObject, drawn: list[dict[str, Any]]) -> None:
     of = record(*drawn)
@@ -83,6 +84,7 @@ def test_what_is_encoded_is_decoded(data: st.DataObject, drawn: list[dict[str, A
     assert Decoder(of, Schemas({7: of.schema})).decode(message) == sent
 
 
+@unhurried
 @given(st.integers(-(10**38) + 1, 10**38 - 1))
 @example(-128)
 @example(127)
@@ -103,6 +105,7 @@ def test_a_decimal_with_digits_after_the_point_keeps_all_of_them() -> None:
     assert Decoder(of, Schemas({1: of.schema})).decode(Encoder(of, 1).encode({"a": number})) == {"a": number}
 
 
+@unhurried
 @given(st.binary(max_size=60))
 def test_any_bytes_give_a_record_or_a_reason(body: bytes) -> None:
     decoder, _ = raw_decoder()
@@ -222,6 +225,7 @@ def test_a_missing_field_is_null_where_it_may_be_and_an_error_elsewhere() -> Non
         encoder.encode({name: value for name, value in READING.items() if name != "meter_id"})
 
 
+@unhurried
 @given(st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(timezone(timedelta(hours=2)))))
 def test_instants_are_cut_to_milliseconds_as_avro_does(instant: datetime) -> None:
     of = record(field("t", TIMESTAMP))

@@ -3,8 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.framing import NotFramed, frame, unframe
+from tests.unit.records import unhurried
 
 
+@unhurried
 @given(st.integers(0, 2**32 - 1), st.binary())
 def test_frame_is_magic_byte_id_body_and_unframe_undoes_it(schema_id: int, body: bytes) -> None:
     message = frame(schema_id, body)
