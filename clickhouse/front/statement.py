@@ -1,0 +1,126 @@
+"""What a statement is: read from the engine's own print of it, or, for INSERT with data, where its data begins."""
+
+import re
+from dataclasses import dataclass
+
+_FORMAT = re.compile(r"^FORMAT (\w+)$", re.MULTILINE)
+_FORMATQUERY_SCOPE = re.compile(r"\s*: In scope SELECT formatQuery\(.*", re.DOTALL)
+_SYNC = re.compile(r"\s+SYNC$")
+_TOKEN = re.compile(
+    r"""(?P<skip>\s+|--[^\n]*|\#[!\x20][^\n]*|/\*.*?\*/)
+    |(?P<quoted>'(?:[^'\\]|\\.|'')*'|`(?:[^`\\]|\\.)*`|"(?:[^"\\]|\\.)*")
+    |(?P<word>\w+)
+    |(?P<mark>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_AFTER_FORMAT = re.compile(r"[ \t\f\v]*(?:;[ \t]*)?(?:\r?\n)?")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement in the engine's words.
+
+    `verb` is its first keyword; `output_format` is None when the text names none.
+    """
+
+    normalised: str
+    verb: str
+    output_format: str | None
+
+    @property
+    def returns_rows_of_select(self) -> bool:
+        return self.verb in {"SELECT", "WITH"} and "\nINTO OUTFILE " not in self.normalised
+
+    @property
+    def without_format(self) -> str:
+        return _FORMAT.sub("", self.normalised)
+
+
+@dataclass(frozen=True)
+class InsertHead:
+    """An INSERT whose data follows: `before` ends where FROM INFILE belongs, `after` holds SETTINGS up to FORMAT."""
+
+    before: str
+    after: str
+    input_format: str
+    data_offset: int
+
+    def from_file(self, path: str) -> str:
+        """The same INSERT, reading its data from a file: bytes that are not UTF-8 cannot be part of the SQL."""
+        return f"{self.before} FROM INFILE '{path}' COMPRESSION 'none' {self.after} FORMAT {self.input_format}"
+
+
+def parse_normalised(normalised: str) -> Statement:
+    """Read what `formatQuery` printed.
+
+    Each clause of the outer statement begins a line, and literals hold no line breaks.
+    """
+    text = normalised.strip()
+    verb = text.split(None, 1)[0].upper().lstrip("(") if text else ""
+    formats = _FORMAT.findall(text)
+    return Statement(normalised=text, verb=verb or "SELECT", output_format=formats[-1] if formats else None)
+
+
+def without_formatquery_scope(message: str) -> str:
+    """A parser's message without the mention of the query that asked for the parse."""
+    return _FORMATQUERY_SCOPE.sub("", message)
+
+
+def without_sync(statement: Statement) -> str | None:
+    """DROP or DETACH … SYNC without SYNC, None for other statements.
+
+    In process, the engine never ends such a statement.
+    """
+    if statement.verb in {"DROP", "DETACH", "TRUNCATE", "UNDROP"} and _SYNC.search(statement.normalised):
+        return _SYNC.sub("", statement.normalised)
+    return None
+
+
+def is_insert(text: str) -> bool:
+    """Whether the first word after comments is INSERT."""
+    for token in _TOKEN.finditer(text):
+        if token.lastgroup == "skip":
+            continue
+        return token[0].upper() == "INSERT"
+    return False
+
+
+def split_insert(head: bytes) -> InsertHead | None:
+    """Find `INSERT … FORMAT name` at the start of a request; None if the statement brings no data of that kind.
+
+    Only finds where data begins; what the statement may do is the engine's to decide. INSERT … SELECT, VALUES and
+    FROM INFILE are plain statements. Offsets count bytes: Latin-1 maps each byte to one character.
+    """
+    text = head.decode("latin-1")
+    if not is_insert(text):
+        return None
+    depth, settings_at = 0, None
+    previous = ""
+    for token in _TOKEN.finditer(text):
+        kind, value = token.lastgroup, token[0]
+        if kind == "skip":
+            continue
+        if kind == "mark":
+            depth += {"(": 1, ")": -1}.get(value, 0)
+        elif kind == "word" and depth == 0:
+            word = value.upper()
+            if previous == "FORMAT":
+                return _insert_head(head, text, settings_at, token.start(), token.end())
+            if word in {"SELECT", "WITH", "VALUES", "INFILE", "WATCH"} and previous not in {"INTO", "TABLE", "."}:
+                return None
+            if word == "SETTINGS" and previous not in {"INTO", "TABLE", "."}:
+                settings_at = token.start()
+        previous = value.upper()
+    return None
+
+
+def _insert_head(head: bytes, text: str, settings_at: int | None, name_at: int, name_end: int) -> InsertHead:
+    format_at = text.upper().rindex("FORMAT", 0, name_at)
+    middle = settings_at if settings_at is not None else format_at
+    after = _AFTER_FORMAT.match(text, name_end)
+    return InsertHead(
+        before=head[:middle].decode().rstrip(),
+        after=head[middle:format_at].decode().strip(),
+        input_format=text[name_at:name_end],
+        data_offset=after.end() if after else name_end,
+    )
