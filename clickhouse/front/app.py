@@ -12,9 +12,10 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, cast
 
 import lz4.frame  # type: ignore[import-untyped]
+from backports import zstd
 
 from clickhouse.front import access, errors, formats, native, statement
 from clickhouse.front.access import Credentials
@@ -35,10 +36,6 @@ _READ_VERBS = access.READER_VERBS | {"CHECK", "USE", "SET"}
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 log = logging.getLogger(__name__)
-
-
-class Readable(Protocol):
-    def read(self, size: int = ..., /) -> bytes: ...
 
 
 class Body:
@@ -77,9 +74,9 @@ class Front:
         is_query = method == "POST" or "query=" in environ.get("QUERY_STRING", "")
         if path in _QUERY_PATHS and is_query:
             return self._query(environ, start_response)
-        if path in _PING_PATHS:
-            return _plain(start_response, HTTPStatus.OK, "Ok.\n")
-        return _plain(start_response, HTTPStatus.NOT_FOUND, f"There is no handle {path}\n")
+        known = path in _PING_PATHS
+        text = "Ok.\n" if known else f"There is no handle {path}\n"
+        return _plain(start_response, HTTPStatus.OK if known else HTTPStatus.NOT_FOUND, text)
 
     def _query(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         query_id = str(uuid.uuid4())
@@ -144,7 +141,7 @@ class Front:
         request: QueryRequest,
         insert: statement.InsertHead,
         head: bytes,
-        body: Readable,
+        body: IO[bytes],
         gone: Callable[[], bool],
     ) -> Result:
         if role is access.Role.READER:
@@ -162,29 +159,32 @@ class Front:
     ) -> Iterable[bytes]:
         if result.summary:
             headers.append(("X-ClickHouse-Summary", json.dumps(result.summary)))
-        chunks = iter(result.head)
-        if result.rest is None:
-            result.close()
-            if not request.accepts_gzip:
-                headers.append(("Content-Length", str(sum(map(len, result.head)))))
-        else:
-            chunks = self._until_error(result.head, result.rest)
         if request.accepts_gzip:
             headers.append(("Content-Encoding", "gzip"))
-            chunks = _gzip(chunks)
+        if result.rest is None:
+            result.close()
+            whole = b"".join(result.head)
+            whole = gzip.compress(whole, 1) if request.accepts_gzip else whole
+            start_response("200 OK", [*headers, ("Content-Length", str(len(whole)))])
+            return [whole]
+        tag = uuid.uuid4().hex[:16]
+        headers.append(("X-ClickHouse-Exception-Tag", tag))
+        chunks = self._until_error(result.head, result.rest, tag)
         start_response("200 OK", headers)
-        return Body(chunks, result.close if result.rest is not None else lambda: None)
+        return Body(_gzip(chunks) if request.accepts_gzip else chunks, result.close)
 
-    def _until_error(self, head: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
-        """An error after the response began.
+    def _until_error(self, head: list[bytes], rest: Iterator[bytes], tag: str) -> Iterator[bytes]:
+        """An error after the response began: its text follows the data and the connection breaks.
 
-        Its text follows the data, then the connection breaks without a proper end.
+        The text is framed as newer servers do it, by a tag that a header announced, so that no data can look like it.
         """
         yield from head
         try:
             yield from rest
         except QueryError as error:
-            yield f"\n{error.text(self._engine.version)}".encode()
+            text = error.text(self._engine.version)
+            mark = "__exception__"
+            yield f"\r\n{mark}\r\n{tag}\r\n{text}{len(text.encode())} {tag}\r\n{mark}\r\n".encode()
             raise
 
     def _refuse(self, error: QueryError, query_id: str, start_response: StartResponse) -> Iterable[bytes]:
@@ -218,24 +218,29 @@ def _plain(
 
 def _gzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
     compressor = zlib.compressobj(level=1, wbits=31)
-    for chunk in chunks:
-        yield compressor.compress(chunk)
+    try:
+        for chunk in chunks:
+            yield compressor.compress(chunk)
+    except QueryError:
+        yield compressor.flush()  # the error's text must reach the client before the connection breaks
+        raise
     yield compressor.flush()
 
 
-def _decoded(body: Readable, encoding: str) -> Readable:
+def _decoded(body: IO[bytes], encoding: str) -> IO[bytes]:
     """The request's body without its compression, as a file that is read piece by piece."""
     if encoding in {"", "identity"}:
         return body
     if encoding in {"gzip", "x-gzip"}:
-        return gzip.GzipFile(fileobj=body)
+        return cast(IO[bytes], gzip.GzipFile(fileobj=body))
     if encoding == "lz4":
-        opened: Readable = lz4.frame.LZ4FrameFile(body)
-        return opened
-    raise QueryError(errors.NOT_IMPLEMENTED, f"Content-Encoding {encoding} is not supported: send gzip, lz4 or none")
+        return cast(IO[bytes], lz4.frame.LZ4FrameFile(body))
+    if encoding == "zstd":
+        return cast(IO[bytes], zstd.ZstdFile(body))
+    raise QueryError(errors.NOT_IMPLEMENTED, f"Content-Encoding {encoding} is not supported: send gzip, lz4 or zstd")
 
 
-def _read(body: Readable, limit: int) -> bytes:
+def _read(body: IO[bytes], limit: int) -> bytes:
     """Up to `limit` bytes, fewer only at the end."""
     try:
         parts, size = [], 0

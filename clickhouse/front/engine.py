@@ -12,6 +12,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from clickhouse.front.statement import Statement, parse_normalised, without_form
 WATCH_INTERVAL_S = 0.25
 SLOT_WAIT_S = 60.0
 MAX_SESSIONS = 500
+CACHED_SQL_LENGTH = 4096
 KAFKA_THREADS = 64
 Connection = Any  # chDB's connection type comes from a C++ module without annotations
 
@@ -80,6 +83,7 @@ class Engine:
         self._sessions: dict[str, _Session] = {}
         self._keeper: Connection = None
         self._closing = threading.Event()
+        self._parse_once = lru_cache(maxsize=1000)(self._parse)
         self.version = self.timezone = ""
         self.refused_functions: frozenset[str] = frozenset()
 
@@ -116,6 +120,9 @@ class Engine:
 
     def analyse(self, sql: str, max_query_size: str | None) -> Statement:
         """Let the engine parse one statement; raises its syntax error, also for more statements than one."""
+        return (self._parse_once if len(sql) <= CACHED_SQL_LENGTH else self._parse)(sql, max_query_size)
+
+    def _parse(self, sql: str, max_query_size: str | None) -> Statement:
         limit = f", max_query_size = {access.quote(max_query_size)}" if max_query_size else ""
         query = f"SELECT formatQuery({{q:String}}) SETTINGS implicit_select = 0{limit}"
         connection = self._connect()
@@ -145,7 +152,7 @@ class Engine:
     def _stream(self, connection: Connection, job: Job, stack: ExitStack) -> Result:
         chunks = stack.enter_context(_streaming(connection, job))
         joined = formats.join(job.format, chunks)
-        head = [chunk for chunk, _ in zip(joined, range(2), strict=False)]
+        head = list(islice(joined, 2))
         if not head and job.format.lower() == "native" and job.statement:
             head = [native.empty_block(_columns(connection, job))]
         if len(head) < 2:
@@ -204,7 +211,8 @@ class Engine:
                 _run(connection, use + prepare, "Null")
                 yield connection
             finally:
-                _run(connection, undo, "Null")
+                if undo:
+                    _run(connection, undo, "Null")
 
     @contextmanager
     def _session(self, request: QueryRequest) -> Iterator[Connection]:
@@ -294,23 +302,20 @@ def _columns(connection: Connection, job: Job) -> list[tuple[str, str]]:
 
 
 def _undo(connection: Connection, job: Job) -> str:
-    """SQL that takes back what the request itself sets on a session.
+    """SQL that takes back what the request itself sets on a session: its settings, and its database unless it says USE.
 
-    Its settings, and its database unless it says USE.
+    `log_comment` stays: on a session it is the front's.
     """
-    names = ", ".join(access.quote(name) for name in (*job.request.settings, "log_comment"))
-    rows = _run(
-        connection, f"SELECT name, value, changed FROM system.settings WHERE name IN ({names})", "JSONCompactEachRow"
-    )
-    changes = [
-        f"{name} = {access.quote(value) if changed else 'DEFAULT'}"
-        for name, value, changed in map(json.loads, rows.splitlines())
-    ]
-    undo = f"SET {', '.join(changes)}"
+    undo = []
+    if job.request.settings:
+        names = ", ".join(map(access.quote, job.request.settings))
+        query = f"SELECT name, value, changed FROM system.settings WHERE name IN ({names})"
+        rows = map(json.loads, _run(connection, query, "JSONCompactEachRow").splitlines())
+        undo += [f"SET {name} = {access.quote(value) if changed else 'DEFAULT'}" for name, value, changed in rows]
     if job.request.database and not (job.statement and job.statement.verb == "USE"):
         database = _run(connection, "SELECT currentDatabase()", "RawBLOB").decode()
-        undo += f"; USE {_identifier(database)}"
-    return undo
+        undo.append(f"USE {_identifier(database)}")
+    return "; ".join(undo)
 
 
 def _query(connection: Connection, sql: str | bytes, output_format: str, params: Any = None) -> Any:

@@ -34,7 +34,8 @@ _OWN = frozenset(
         "buffer_size",
         "stacktrace",
     }
-    | {"wait_end_of_query", "cancel_http_readonly_queries_on_client_close"}
+    | {"wait_end_of_query", "cancel_http_readonly_queries_on_client_close", "enable_http_compression"}
+    | {"send_progress_in_http_headers", "http_headers_progress_interval_ms", "http_zlib_compression_level"}
 )
 
 
