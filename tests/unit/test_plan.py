@@ -1,0 +1,305 @@
+"""The comparison of declared and actual over topics, subjects and tables, without any of the three."""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from clickhouse import ddl
+from clickhouse.ddl import EXAMPLE, Column, Table
+from clickhouse.tables import normalised
+from infra.changes import (
+    Change,
+    CreateTopic,
+    ForgetOffsets,
+    RegisterSchema,
+    RunSql,
+    SetCompatibility,
+    SetTopicConfigs,
+)
+from infra.plan import Actual, Plan, as_json, make_plan
+from infra.plan_table import print_plan
+from infra.subjects import Subject
+from infra.topics import Topic, declared_topics
+from schemas.avro import parse_record
+from schemas.manifest import Dataset, load_datasets
+
+DATASETS = load_datasets()
+RAW = DATASETS["raw_data"]
+ONLY_RAW = {"raw_data": RAW}
+EMPTY = Actual({}, {}, {})
+
+
+def as_declared(datasets: Mapping[str, Dataset] = ONLY_RAW) -> Actual:
+    """A deployment in which everything is as declared."""
+    return Actual(
+        {topic.name: topic for topic in declared_topics(datasets.values())},
+        {
+            d.subject: Subject(d.subject, d.compatibility, tuple(r.schema for r in d.versions.values()))
+            for d in datasets.values()
+        },
+        {table.name: normalised(table) for d in datasets.values() for table in ddl.tables(d, EXAMPLE)},
+    )
+
+
+def with_table(**changes: object) -> Actual:
+    """As declared but for these parts of table raw_data."""
+    actual = as_declared()
+    table = replace(actual.tables["raw_data"], **changes)  # type: ignore[arg-type]
+    return replace(actual, tables={**actual.tables, "raw_data": table})
+
+
+def with_column(name: str, **changes: str) -> Actual:
+    columns = as_declared().tables["raw_data"].columns
+    return with_table(columns=tuple(replace(c, **changes) if c.name == name else c for c in columns))
+
+
+def without_column(name: str) -> Actual:
+    columns = as_declared().tables["raw_data"].columns
+    return with_table(columns=tuple(c for c in columns if c.name != name))
+
+
+def without_tables(*names: str) -> Actual:
+    actual = as_declared()
+    return replace(actual, tables={name: table for name, table in actual.tables.items() if name not in names})
+
+
+def with_topic(topic: Topic) -> Actual:
+    actual = as_declared()
+    return replace(actual, topics={**actual.topics, topic.name: topic})
+
+
+def with_subject(compatibility: str | None, schemas: tuple[str, ...]) -> Actual:
+    actual = as_declared()
+    return replace(actual, subjects={RAW.subject: Subject(RAW.subject, compatibility, schemas)})
+
+
+def plan_of(actual: Actual) -> Plan:
+    return make_plan(ONLY_RAW, EXAMPLE, actual)
+
+
+def only_change(actual: Actual) -> Change:
+    (change,) = plan_of(actual).changes
+    return change
+
+
+def statements(change: Change) -> list[str]:
+    return [step.statement for step in change.steps if isinstance(step, RunSql)]
+
+
+def test_no_differences() -> None:
+    plan = make_plan(DATASETS, EXAMPLE, as_declared(DATASETS))
+    assert plan == Plan((), ())
+    assert plan.exit_code == 0
+
+
+def test_an_empty_deployment_gets_topics_then_subjects_then_tables() -> None:
+    plan = make_plan(DATASETS, EXAMPLE, EMPTY)
+    assert plan.exit_code == 2
+    assert {change.action for change in plan.changes} == {"create"}
+    kinds = [change.kind for change in plan.changes]
+    assert kinds == ["topic"] * 20 + ["subject"] * 10 + ["table"] * 10
+
+
+def test_topics_are_created_with_their_configs() -> None:
+    steps = {
+        step.topic: step for change in plan_of(EMPTY).changes for step in change.steps if isinstance(step, CreateTopic)
+    }
+    raw, dead = steps["smart-meter-data"], steps["smart-meter-data-dead-letters"]
+    assert (raw.partitions, dead.partitions) == (4, 1)
+    assert raw.configs["retention.ms"] == "3024000000"  # 35 days
+    assert raw.configs["message.timestamp.type"] == "CreateTime"
+    assert dead.configs["retention.ms"] == "-1"
+
+
+def test_versions_are_registered_in_order_after_the_compatibility() -> None:
+    change = next(change for change in plan_of(EMPTY).changes if change.kind == "subject")
+    assert change.steps == (
+        SetCompatibility(RAW.subject, "FULL_TRANSITIVE"),
+        RegisterSchema(RAW.subject, 1, RAW.versions[1]),
+        RegisterSchema(RAW.subject, 2, RAW.versions[2]),
+    )
+
+
+def test_a_later_version_alone_is_registered() -> None:
+    change = only_change(with_subject("FULL_TRANSITIVE", (RAW.versions[1].schema,)))
+    assert (change.action, change.steps) == ("change", (RegisterSchema(RAW.subject, 2, RAW.versions[2]),))
+
+
+def test_compatibility_alone_is_set() -> None:
+    schemas = tuple(record.schema for record in RAW.versions.values())
+    change = only_change(with_subject("NONE", schemas))
+    assert change.steps == (SetCompatibility(RAW.subject, "FULL_TRANSITIVE"),)
+    assert (change.details[0].actual, change.details[0].declared) == ("NONE", "FULL_TRANSITIVE")
+
+
+def test_a_registered_version_that_says_something_else_is_breaking() -> None:
+    other = RAW.versions[1].schema.replace('"unit": "kW"', '"unit": "W"')
+    change = only_change(with_subject("FULL_TRANSITIVE", (other,)))
+    assert (change.action, change.steps) == ("breaking", ())
+    assert '"unit": "kW"' in change.details[0].declared
+    assert "raw_data.v1.avsc" in change.advice
+
+
+def test_documentation_alone_is_no_difference() -> None:
+    undocumented = json.loads(RAW.versions[1].schema)
+    for field in undocumented["fields"]:
+        field["doc"] = "Otherwise."
+    assert plan_of(with_subject("FULL_TRANSITIVE", (json.dumps(undocumented), RAW.versions[2].schema))).exit_code == 0
+
+
+def test_an_incompatible_new_version_is_breaking_before_the_registry_is_asked() -> None:
+    text = RAW.versions[2].schema.replace('"unit": "kW"', '"unit": "W"')
+    versions = {**RAW.versions, 3: parse_record(text, "raw_data.v3.avsc")}
+    plan = make_plan({"raw_data": replace(RAW, versions=versions)}, EXAMPLE, as_declared())
+    subject = next(change for change in plan.changes if change.kind == "subject")
+    assert subject.action == "breaking"
+    assert "power_kw" in subject.advice
+    assert plan.exit_code == 1
+
+
+def test_newer_registered_versions_are_left_alone() -> None:
+    schemas = tuple(record.schema for record in RAW.versions.values())
+    plan = plan_of(with_subject("FULL_TRANSITIVE", (*schemas, schemas[-1])))
+    assert plan == Plan((), ("subject smart-meter-data-value version 3",))
+
+
+def test_a_topics_config_is_set_alone() -> None:
+    topic = as_declared().topics["smart-meter-data"]
+    change = only_change(with_topic(replace(topic, configs={**topic.configs, "retention.ms": "1", "segment.ms": "7"})))
+    assert change.steps == (SetTopicConfigs("smart-meter-data", {"retention.ms": "3024000000"}),)
+
+
+@pytest.mark.parametrize(("partitions", "why"), [(3, "order of its messages"), (5, "cannot take partitions away")])
+def test_other_partitions_are_breaking_either_way(partitions: int, why: str) -> None:
+    topic = as_declared().topics["smart-meter-data"]
+    change = only_change(with_topic(replace(topic, partitions=partitions)))
+    assert (change.action, change.steps) == ("breaking", ())
+    assert why in change.advice
+
+
+@pytest.mark.parametrize(
+    ("actual", "what", "statement"),
+    [
+        (without_column("sequence"), "raw_data: column sequence", "ADD COLUMN IF NOT EXISTS sequence Nullable(Int64)"),
+        (with_column("status", comment="?"), "raw_data: comment of column status", "COMMENT COLUMN status 'Injected"),
+        (with_column("status", codec="LZ4"), "raw_data: codec of column status", "MODIFY COLUMN status CODEC(T64, ZS"),
+        (with_table(ttl=""), "raw_data: TTL", "ALTER TABLE raw_data MODIFY TTL produced_at + toIntervalDay(35)"),
+        (with_table(comment=""), "raw_data: comment", "ALTER TABLE raw_data MODIFY COMMENT 'Every reading"),
+        (with_table(settings={"merge_max_block_size": "9"}), "raw_data: setting merge_max_block_size", "RESET SETTING"),
+    ],
+    ids=["column added", "comment", "codec", "TTL", "table comment", "setting"],
+)
+def test_what_can_change_in_place_is_altered(actual: Actual, what: str, statement: str) -> None:
+    change = only_change(actual)
+    assert change.action == "change"
+    assert [detail.what for detail in change.details] == [what]
+    assert statement in statements(change)[0]
+
+
+def test_an_added_column_has_its_place() -> None:
+    assert statements(only_change(without_column("sequence")))[0].endswith("AFTER status")
+
+
+@pytest.mark.parametrize(
+    ("actual", "what"),
+    [
+        (with_table(order_by="meter_id"), "raw_data: order by"),
+        (with_table(engine="MergeTree"), "raw_data: engine"),
+        (with_column("power_kw", type="Float32"), "raw_data: type of column power_kw"),
+        (without_column("power_kw"), "raw_data: column power_kw"),
+    ],
+    ids=["order key", "engine", "type", "required column"],
+)
+def test_what_cannot_change_in_place_is_breaking(actual: Actual, what: str) -> None:
+    change = only_change(actual)
+    assert (change.action, change.steps) == ("breaking", ())
+    assert what in [detail.what for detail in change.details]
+    assert "drop table raw_data and apply" in change.advice
+    assert plan_of(actual).exit_code == 1
+
+
+@pytest.mark.parametrize("name", ["raw_data_queue", "raw_data_intake", "raw_data_messages", "raw_data_view"])
+def test_what_reads_is_stopped_first_and_started_last(name: str) -> None:
+    ran = statements(only_change(without_tables(name)))
+    reading = ["raw_data_intake", "raw_data_queue", "raw_data_unreadable_view", "raw_data_view", "raw_data_messages"]
+    assert [line for line in ran if line.startswith("DROP")] == [
+        f"DROP TABLE IF EXISTS {there}" for there in reading if there != name
+    ]
+    created = [line.split(" EXISTS ")[1].split()[0] for line in ran if line.startswith("CREATE")]
+    assert sorted(created) == sorted(reading)
+    assert ran[-1].startswith("CREATE MATERIALIZED VIEW IF NOT EXISTS raw_data_intake")
+
+
+def test_a_setting_of_the_queue_is_named() -> None:
+    actual = as_declared()
+    queue = actual.tables["raw_data_queue"]
+    slow = replace(queue, settings={**queue.settings, "kafka_flush_interval_ms": "7500"})
+    change = only_change(replace(actual, tables={**actual.tables, queue.name: slow}))
+    (detail,) = change.details
+    assert (detail.what, detail.actual, detail.declared) == (
+        "raw_data_queue: setting kafka_flush_interval_ms",
+        "7500",
+        "500",
+    )
+    assert not any(isinstance(step, ForgetOffsets) for step in change.steps)
+
+
+@pytest.mark.parametrize("name", ["raw_data", "raw_data_unreadable"])
+def test_a_missing_table_of_rows_is_read_again_from_the_start(name: str) -> None:
+    """Offsets go while nothing reads and before the table comes, so that no stop in between leaves it empty."""
+    steps = only_change(without_tables(name)).steps
+    forget = steps.index(ForgetOffsets("clickhouse-raw_data"))
+    kinds = [step.statement.split()[0] for step in steps if isinstance(step, RunSql)]
+    assert kinds[:forget] == ["DROP"] * 5
+    assert set(kinds[forget:]) == {"CREATE"}
+
+
+def test_the_merged_view_is_replaced_and_reading_goes_on() -> None:
+    actual = as_declared()
+    latest = replace(actual.tables["raw_data_latest"], query="SELECT meter_id FROM raw_data FINAL")
+    change = only_change(replace(actual, tables={**actual.tables, latest.name: latest}))
+    (statement,) = statements(change)
+    assert statement.startswith("CREATE OR REPLACE VIEW raw_data_latest AS")
+
+
+def test_what_is_not_declared_is_named_and_left_alone() -> None:
+    actual = as_declared()
+    stored = actual.tables["raw_data"]
+    columns = (*stored.columns, Column("mine", "String"))
+    tables = {**actual.tables, "raw_data": replace(stored, columns=columns), "notes": Table("notes")}
+    plan = plan_of(
+        Actual({**actual.topics, "t": Topic("t", 1, {})}, {**actual.subjects, "s": Subject("s", None, ())}, tables)
+    )
+    assert plan == Plan((), ("topic t", "subject s", "table notes", "column raw_data.mine"))
+    assert plan.exit_code == 0
+
+
+def test_a_password_does_not_show_and_does_not_differ() -> None:
+    connection = ddl.Connection("b:1", "http://u:secret@r", {"kafka_sasl_password": "'secret'"})
+    queue = {table.name: normalised(table) for table in ddl.tables(RAW, connection)}["raw_data_queue"]
+    assert "secret" not in " ".join(queue.settings.values())
+    assert queue.settings["format_avro_schema_registry_url"] == "'http://u:[HIDDEN]@r'"
+
+
+def test_people_see_marks_names_and_from_to() -> None:
+    console = Console(width=200, no_color=True, record=True, file=io.StringIO())
+    topic = as_declared().topics["smart-meter-data"]
+    actual = with_topic(replace(topic, configs={**topic.configs, "retention.ms": "1"}))
+    print_plan(plan_of(replace(actual, subjects={}, tables=with_table(order_by="meter_id").tables)), console)
+    shown = console.export_text()
+    assert "~ smart-meter-data\n" in shown
+    assert "retention.ms: 1 → 3024000000" in shown
+    assert "+ smart-meter-data-value" in shown
+    assert "! raw_data\n" in shown
+    assert "Plan: 1 to create, 1 to change, 1 breaking." in shown
+
+
+def test_json_has_the_same_and_no_steps() -> None:
+    told = json.loads(json.dumps(as_json(plan_of(EMPTY))))
+    assert told["exit_code"] == 2
+    assert [change["name"] for change in told["changes"]] == [change.name for change in plan_of(EMPTY).changes]
+    assert "steps" not in told["changes"][0]
