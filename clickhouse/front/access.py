@@ -33,6 +33,7 @@ _REFUSED_WORDS = frozenset(
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _CALL = re.compile(r"([A-Za-z_]\w*)[`\"]?\s*\(")
 _WORD = re.compile(r"\w+")
+_IDENTIFIER_PARAMETER = re.compile(r"\{\s*\w+\s*:\s*Identifier\s*\}")
 
 
 class Role(Enum):
@@ -88,6 +89,8 @@ def check_reader(verb: str, normalised: str, refused_functions: Collection[str])
     for name in _CALL.findall(bare):
         if name.lower() in refused:
             raise QueryError(NOT_ENOUGH_PRIVILEGES, f"the reader may not use the function {name}")
+    if _IDENTIFIER_PARAMETER.search(bare):
+        raise QueryError(NOT_ENOUGH_PRIVILEGES, "the reader may not pass names of tables or columns as parameters")
     for word in _WORD.findall(bare):
         if word.lower() in _REFUSED_WORDS:
             raise QueryError(NOT_ENOUGH_PRIVILEGES, f"the reader may not use the word {word} outside quotes")

@@ -119,6 +119,8 @@ class SchemaMirror:
 
     def _fetch_and_keep(self, schema_id: int) -> bytes:
         try:
+            if (body := self.known(schema_id)) is not None:
+                return body
             body = self._fetch(schema_id)
             try:
                 write_atomically(self._directory / f"{schema_id}.json", body)
