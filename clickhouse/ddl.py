@@ -259,13 +259,37 @@ def _intake(dataset: Dataset) -> Table:
     missing = ", ".join(f"{name} IS NULL, '{name}'" for name in required)
     columns = [f.name for f in dataset.latest.fields]
     foreign = "concat('no field ', missing, ': the message has the schema of something else')"
-    reason = f"multiIf(length(_error) > 0, _error, missing != '', {foreign}, '') AS reason"
+    faults = ", ".join((f"length(_error) > 0, _error, missing != '', {foreign}", *_out_of_contract(dataset)))
+    reason = f"multiIf({faults}, '') AS reason"
     query = (
         f"WITH multiIf({missing}, '') AS missing\n"
         f"SELECT\n{_lines([*columns, *POSITION_QUERY, reason, '_raw_message AS message'])}\n"
         f"FROM {names(dataset.name).queue}\nWHERE throwIf({REGISTRY_SILENT}, {literal(REGISTRY_SILENT_REASON)}) = 0"
     )
     return Table(name=names(dataset.name).intake, target=names(dataset.name).messages, query=query)
+
+
+def _out_of_contract(dataset: Dataset) -> list[str]:
+    """Conditions and reasons in turn, for multiIf: a value outside the contract's bounds, a clock that is fast.
+
+    NaN compares as false with everything, and so lies outside every bound.
+    """
+    pairs = []
+    for f in dataset.latest.fields:
+        value = f"toUnixTimestamp64Milli({f.name})" if f.type == "timestamp-millis" else f.name
+        bounds = {"at least": (">=", f.minimum), "at most": ("<=", f.maximum)}
+        within = [f"({value} {sign} {bound})" for sign, bound in bounds.values() if bound is not None]
+        said = " and ".join(f"{words} {bound}" for words, (_, bound) in bounds.items() if bound is not None)
+        if within:
+            inside = f"({' AND '.join(within)})" if len(within) > 1 else within[0]
+            pairs += [f"NOT {inside}", literal(f"{f.name} is out of contract: it must be {said}")]
+    tolerance_s = dataset.parameters.get("future_tolerance_s")
+    if tolerance_s is not None:
+        pairs += [
+            f"timestamp > (ifNull(_timestamp_ms, now64(3, 'UTC')) + toIntervalSecond({tolerance_s}))",
+            literal(f"timestamp is more than {tolerance_s} s ahead of the log's time"),
+        ]
+    return pairs
 
 
 def _messages(dataset: Dataset) -> Table:

@@ -17,7 +17,7 @@ def decode(messages: DataFrame, reader: Record, writers: Mapping[int, str], refu
     """Kafka rows to rows with the reader's fields beside `partition`, `offset` and `timestamp` as `produced_at`.
 
     `writers` maps each known schema id to its writer's schema. A value that cannot be read (empty, no framing, a body
-    that does not parse, an id in `refused`) gives no row. An id in neither makes the task fail with UNKNOWN_ID and the
+    that does not parse, an id in `refused`) or lies outside the contract's bounds gives no row. An id in neither makes the task fail with UNKNOWN_ID and the
     number: the caller asks the registry and starts again, so no message is skipped while its schema is still unknown.
     """
     start = F.substring("value", 1, HEADER_BYTES)
@@ -35,7 +35,19 @@ def decode(messages: DataFrame, reader: Record, writers: Mapping[int, str], refu
     # A body that does not parse becomes a row of nulls, so a field that is never null tells.
     required = next(field.name for field in reader.fields if not field.nullable)
     readable = decoded.where(F.col("record")[required].isNotNull())
-    return readable.select("partition", "offset", "produced_at", "record.*")
+    return readable.select("partition", "offset", "produced_at", "record.*").where(in_contract(reader))
+
+
+def in_contract(record: Record) -> Column:
+    """True where every field lies within the bounds that the contract states; NaN lies within none."""
+    kept = F.lit(True)
+    for field in record.fields:
+        value = F.unix_millis(field.name) if field.type == "timestamp-millis" else F.col(field.name)
+        if field.minimum is not None:
+            kept &= value.isNull() | (value >= field.minimum)
+        if field.maximum is not None:
+            kept &= value.isNull() | (value <= field.maximum)
+    return kept
 
 
 def spark_type(field: Field) -> str:

@@ -160,7 +160,7 @@ SELECT
     _partition AS partition,
     _offset AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), '') AS reason,
+    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), NOT (meter_id >= 0), 'meter_id is out of contract: it must be at least 0', NOT (building_id >= 0), 'building_id is out of contract: it must be at least 0', NOT (event_count >= 1), 'event_count is out of contract: it must be at least 1', '') AS reason,
     _raw_message AS message
 FROM meter_minute_trend_queue
 WHERE throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0;

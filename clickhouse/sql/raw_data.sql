@@ -135,7 +135,7 @@ SELECT
     _partition AS partition,
     _offset AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), '') AS reason,
+    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), NOT (meter_id >= 0), 'meter_id is out of contract: it must be at least 0', NOT (building_id >= 0), 'building_id is out of contract: it must be at least 0', NOT ((toUnixTimestamp64Milli(timestamp) >= 0) AND (toUnixTimestamp64Milli(timestamp) <= 4102444799999)), 'timestamp is out of contract: it must be at least 0 and at most 4102444799999', NOT ((power_kw >= -1000) AND (power_kw <= 1000)), 'power_kw is out of contract: it must be at least -1000 and at most 1000', NOT ((voltage_v >= 0) AND (voltage_v <= 1000)), 'voltage_v is out of contract: it must be at least 0 and at most 1000', NOT ((status >= 0) AND (status <= 15)), 'status is out of contract: it must be at least 0 and at most 15', NOT (sequence >= 0), 'sequence is out of contract: it must be at least 0', timestamp > (ifNull(_timestamp_ms, now64(3, 'UTC')) + toIntervalSecond(3600)), 'timestamp is more than 3600 s ahead of the log\'s time', '') AS reason,
     _raw_message AS message
 FROM raw_data_queue
 WHERE throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0;

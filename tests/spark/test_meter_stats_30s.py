@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from pyspark.sql import DataFrame, SparkSession
 
 from schemas.manifest import load_datasets
+from stream_processing.framing import in_contract
 from stream_processing.grain import load_grains
 from tests.spark.readings import Reading, counted, expected_stats, frame, readings_lists
 
@@ -28,7 +29,8 @@ def _aware(value: Any) -> Any:
 
 def first_grain(spark: SparkSession, readings: list[Reading]) -> DataFrame:
     grain = GRAINS["meter_30s"]
-    return grain.aggregate(grain.prepare(frame(spark, readings), DATASETS), DATASETS)
+    events = frame(spark, readings).where(in_contract(DATASETS["raw_data"].latest))
+    return grain.aggregate(grain.prepare(events, DATASETS), DATASETS)
 
 
 @few
