@@ -1,0 +1,78 @@
+"""Text to instants: dates and times of a file, read in its time zone, as ms since 1970 in UTC.
+
+Where clocks go back, an hour is there twice, and where they go forward, an hour is not there: `to_utc` tells both.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from producers.hashing import I64
+
+QUARTER_MS = 900_000
+EPOCH = datetime(1970, 1, 1)
+MS = timedelta(milliseconds=1)
+
+
+class Moment(NamedTuple):
+    """A parsed text: ms since 1970 by the clock that it names, and whether that clock is UTC already."""
+
+    ms: int
+    is_utc: bool
+
+
+def parser(form: str) -> Callable[[str], Moment]:
+    """What parses one text in this form: `iso`, `unix`, `unix-ms`, or a pattern of strptime.
+
+    The parser raises ValueError for a text that is not in the form.
+    """
+    match form:
+        case "iso":
+            return lambda text: _moment(datetime.fromisoformat(text.strip()))
+        case "unix":
+            return lambda text: Moment(round(float(text) * 1000), True)
+        case "unix-ms":
+            return lambda text: Moment(int(text), True)
+        case pattern:
+            return lambda text: _moment(datetime.strptime(text.strip(), pattern))
+
+
+def time_parser(form: str) -> Callable[[str], int]:
+    """What parses a time of day to ms since midnight."""
+    midnight = datetime(1900, 1, 1)
+    return lambda text: (datetime.strptime(text.strip(), form) - midnight) // MS
+
+
+def _moment(parsed: datetime) -> Moment:
+    if parsed.tzinfo is not None:
+        return Moment((parsed.astimezone(UTC).replace(tzinfo=None) - EPOCH) // MS, True)
+    return Moment((parsed - EPOCH) // MS, False)
+
+
+class Utc(NamedTuple):
+    """Local times in UTC, twice: as the first and as the second of two possible instants. They differ only there.
+
+    Where the first is later than the second, clocks jumped over that time: there is no such instant.
+    """
+
+    first: I64
+    second: I64
+
+
+def to_utc(local_ms: I64, zone: str) -> Utc:
+    """Local clock times in ms since 1970; changes of a zone's offset are looked up by the quarter of an hour."""
+    if zone == "UTC":
+        return Utc(local_ms, local_ms)
+    quarters, which = np.unique(local_ms // QUARTER_MS, return_inverse=True)
+    info = ZoneInfo(zone)
+    offsets = np.array([_offsets(EPOCH + timedelta(milliseconds=int(q) * QUARTER_MS), info) for q in quarters])
+    first, second = (offsets.reshape(-1, 2)[which, fold] for fold in (0, 1))
+    return Utc(local_ms - first, local_ms - second)
+
+
+def _offsets(local: datetime, info: ZoneInfo) -> Sequence[int]:
+    """The zone's offset in ms at both folds of a local time."""
+    return [(local.replace(tzinfo=info, fold=fold).utcoffset() or timedelta()) // MS for fold in (0, 1)]
