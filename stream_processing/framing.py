@@ -17,8 +17,9 @@ def decode(messages: DataFrame, reader: Record, writers: Mapping[int, str], refu
     """Kafka rows to rows with the reader's fields beside `partition`, `offset` and `timestamp` as `produced_at`.
 
     `writers` maps each known schema id to its writer's schema. A value that cannot be read (empty, no framing, a body
-    that does not parse, an id in `refused`) or lies outside the contract's bounds gives no row. An id in neither makes the task fail with UNKNOWN_ID and the
-    number: the caller asks the registry and starts again, so no message is skipped while its schema is still unknown.
+    that does not parse, an id in `refused`) or lies outside the contract's bounds gives no row. An id in neither
+    makes the task fail with UNKNOWN_ID and the number: the caller asks the registry and starts again, so no message
+    is skipped while its schema is still unknown.
     """
     start = F.substring("value", 1, HEADER_BYTES)
     body = F.expr(f"substring(value, {HEADER_BYTES + 1})")

@@ -11,8 +11,8 @@ def usable_readings(events: DataFrame, raw: Dataset) -> DataFrame:
 
     Left out, though kept in the raw topic, are readings further ahead of the time at which they were produced than
     `future_tolerance_s`: one fast clock would push the watermark past everyone else. The limit is relative to the
-    log's own time, so a replay decides alike, and so does ClickHouse, which sets them aside. Rounding is floor(x * 10^n + 0.5) in double, the
-    same in every engine (law 4).
+    log's own time, so a replay decides alike, and so does ClickHouse, which sets them aside. Rounding is floor(x *
+    10^n + 0.5) in double, the same in every engine (law 4).
     """
     tolerance_ms = int(raw.parameters["future_tolerance_s"] * 1000)
     ahead_ms = F.unix_millis("timestamp") - F.unix_millis("produced_at")

@@ -14,7 +14,7 @@ from tests.spark.readings import Reading, counted, expected_stats, frame, readin
 
 DATASETS = load_datasets()
 GRAINS = load_grains()
-few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def rows(frame_: DataFrame, dataset: str, grain: str) -> list[dict[str, Any]]:
