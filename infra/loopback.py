@@ -1,21 +1,31 @@
 """This machine's own address: which of its ports are free, who holds the others, and who answers there."""
 
-import contextlib
+import itertools
+import random
 import socket
 
 import psutil
 import requests
 
+from infra.errors import SmartmeterError
+
 HOST = "127.0.0.1"
+FREE_PORT_RANGE = range(20_000, 32_000)
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different ports that nobody listens on now; nothing keeps them free until they are used."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+    """`count` different ports that nobody listens on now; nothing keeps them free until they are used.
+
+    From below the range that systems give to outgoing connections: a client that keeps calling a server that is down
+    would sooner or later be given that server's own port, connect to itself, and keep the server from coming back.
+    """
+    candidates = random.sample(FREE_PORT_RANGE, len(FREE_PORT_RANGE))
+    found = list(itertools.islice(filter(is_free, candidates), count))
+    if len(found) < count:
+        raise SmartmeterError(
+            f"no {count} free ports from {FREE_PORT_RANGE.start} to {FREE_PORT_RANGE.stop}: name them"
+        )
+    return found
 
 
 def is_free(port: int) -> bool:

@@ -21,8 +21,8 @@ from infra.wait import until
 CREATE_TIME_TOLERANCE_S = 1.0
 """The kernel's start of time is known to a hundredth of a second and shifts a little when the clock is corrected."""
 
-_children: list[subprocess.Popen[bytes]] = []
-"""Kept so that a process of ours that ends is reaped rather than left a zombie while we live."""
+_children: dict[int, subprocess.Popen[bytes]] = {}
+"""By process id; kept so that a process of ours that ends is reaped rather than left a zombie while we live."""
 
 
 def run_file(data_dir: Path, part: str) -> Path:
@@ -81,7 +81,7 @@ def start(data_dir: Path, part: str, launch: Launch) -> psutil.Process:
             env={**inherited, **launch.environment},
             start_new_session=True,
         )
-    _children.append(child)
+    _children[child.pid] = child
     process = psutil.Process(child.pid)
     record(data_dir, part, process)
     return process
@@ -118,12 +118,17 @@ def find(data_dir: Path, part: str) -> psutil.Process | None:
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Whether it is gone, or a zombie that its parent has not yet reaped."""
-    for child in _children:
-        if child.pid == process.pid:
-            child.poll()
+    """Whether it is gone, or a zombie that its parent has not yet reaped; its ports and files are free then.
+
+    A killed process of many threads looks like a zombie while its last threads still hold them: that is not the end.
+    """
+    child = _children.get(process.pid)
+    if child is not None and child.poll() is not None:
+        _children.pop(process.pid, None)
     try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        if not process.is_running():
+            return True
+        return bool(process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1)
     except psutil.NoSuchProcess:
         return True
 

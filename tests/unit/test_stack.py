@@ -16,6 +16,7 @@ import infra.stack
 from infra import processes
 from infra.errors import SmartmeterError
 from infra.kafka_server import escaped, server_properties
+from infra.loopback import free_ports
 from infra.processes import Launch
 from infra.registry_server import system_properties
 from infra.secret_file import credentials
@@ -185,6 +186,13 @@ def test_choose_ports() -> None:
     assert chosen["clickhouse"] not in {0, 8123}
 
 
+def test_free_ports_are_never_those_of_outgoing_connections() -> None:
+    ports = free_ports(50)
+
+    assert len(set(ports)) == 50
+    assert max(ports) < 32_768  # where Linux begins; macOS begins later
+
+
 def test_two_parts_cannot_share_a_port() -> None:
     with pytest.raises(SmartmeterError, match="--kafka-port and --clickhouse-port are both 8123"):
         choose_ports(DEFAULT_PORTS, {"kafka": 8123}, PARTS)
@@ -263,7 +271,8 @@ def test_a_password_from_the_environment_wins_and_is_not_written_down(tmp_path: 
     assert given["CLICKHOUSE_PASSWORD"] == "from outside"
     assert given["CLICKHOUSE_USER"] == "admin"
     assert "from outside" not in path.read_text()
-    later = credentials(path, {})
+    later = credentials(path, {"CLICKHOUSE_READER_USER": "guest"})
+    assert later["CLICKHOUSE_READER_USER"] == "guest"
     assert later["CLICKHOUSE_READER_PASSWORD"] == given["CLICKHOUSE_READER_PASSWORD"]
 
 
