@@ -178,9 +178,11 @@ class Front:
 
         The text is framed as newer servers do it, by a tag that a header announced, so that no data can look like it.
         """
-        yield from head
         try:
-            yield from rest
+            while head:
+                yield from _pieces(head.pop(0))
+            for chunk in rest:
+                yield from _pieces(chunk)
         except QueryError as error:
             text = error.text(self._engine.version)
             mark = "__exception__"
@@ -214,6 +216,12 @@ def _plain(
         [*(headers or []), ("Content-Type", "text/plain; charset=UTF-8"), ("Content-Length", str(len(body)))],
     )
     return [body]
+
+
+def _pieces(chunk: bytes) -> Iterator[bytes]:
+    """The server holds the next piece back until the client has taken the last ones; whole blocks would pile up."""
+    for start in range(0, len(chunk), _COPY_BYTES):
+        yield chunk[start : start + _COPY_BYTES]
 
 
 def _gzip(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -278,9 +278,12 @@ def _streaming(connection: Connection, job: Job) -> Iterator[Iterator[bytes]]:
             while True:
                 result = connection.streaming_fetch_result(handle)
                 data = result.bytes() if result is not None else b""
+                rows = result.rows_read() if result is not None else 0
+                del result  # a second copy of the data, and blocks can be large
                 if data:
                     yield data
-                if result is None or result.rows_read() == 0:
+                del data
+                if rows == 0:
                     finished = True
                     return
         except RuntimeError as error:
