@@ -13,6 +13,7 @@ from infra.errors import SmartmeterError
 from infra.java import java_binary
 
 STALLED_AFTER_S = 180.0
+ADVICE = "check the network and run it again, or name an Ivy settings file with your mirror in SMARTMETER_IVY_SETTINGS"
 RETRIEVED = "[organisation]/[module]/[artifact]-[revision](-[classifier]).[ext]"
 
 
@@ -105,7 +106,7 @@ def retrieve(modules: Iterable[Module], work: Path, transitive: bool, progress: 
         process.kill()
         process.wait()
     if process.returncode != 0:
-        raise SmartmeterError(f"the download failed; Ivy's last words:\n{tail(log)}")
+        raise SmartmeterError(f"the download failed: {ADVICE}. Ivy's last words:\n{tail(log)}")
     return work / "files"
 
 
@@ -117,10 +118,7 @@ def watch(process: subprocess.Popen[bytes], cache: Path, progress: Callable[[int
         if now > size:
             size, grown_at = now, time.monotonic()
         if time.monotonic() - grown_at > STALLED_AFTER_S:
-            raise SmartmeterError(
-                f"the download stalled: nothing arrived for {STALLED_AFTER_S:.0f} s; check the network and run it "
-                "again, or name an Ivy settings file with your mirror in SMARTMETER_IVY_SETTINGS"
-            )
+            raise SmartmeterError(f"the download stalled, nothing arrived for {STALLED_AFTER_S:.0f} s: {ADVICE}")
         progress(size)
         time.sleep(0.1)
     progress(size_of(cache))

@@ -97,8 +97,7 @@ def write_lock(sets: dict[str, list[Locked]]) -> str:
 
 def fetch(set_name: str, locked: list[Locked], folder: Path) -> None:
     """Download, verify, and publish `folder` in one rename; what fails before that leaves nothing to be believed."""
-    for abandoned in folder.parent.glob(f"{set_name}.partial-*"):
-        shutil.rmtree(abandoned, ignore_errors=True)  # of a process that was killed: the lock is ours now
+    remove_partials(set_name, folder.parent)
     work = Path(tempfile.mkdtemp(prefix=f"{set_name}.partial-", dir=folder.parent))
     try:
         total = sum(file.size for file in locked)
@@ -117,7 +116,16 @@ def fetch(set_name: str, locked: list[Locked], folder: Path) -> None:
         os.sync()
         ready.rename(folder)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        remove_partials(set_name, folder.parent)
+
+
+def remove_partials(set_name: str, folder: Path) -> None:
+    """Remove downloads under way: ours, and those of processes that were killed, for the lock is ours.
+
+    Called before and after a download: the Ivy of a killed process may go on for a while and write again.
+    """
+    for partial in folder.glob(f"{set_name}.partial-*"):
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def verify(path: Path, file: Locked) -> None:

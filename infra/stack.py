@@ -70,7 +70,10 @@ class Stack:
         defaults. Raises SmartmeterError when all parts run already, when a port is taken (before anything starts), and
         when a part does not come up (what this call started is stopped again).
         """
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SmartmeterError(f"the data directory cannot be made: {error}; choose another (--data-dir)") from error
         with self._locked():
             missing = [name for name in PARTS if self.process(name) is None]
             if not missing:

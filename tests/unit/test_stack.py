@@ -210,6 +210,13 @@ def test_a_path_that_a_part_would_split_is_refused(tmp_path: Path, name: str) ->
         Stack(tmp_path / name)
 
 
+def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(SmartmeterError, match=r"cannot be made: .*file.*--data-dir"):
+        Stack(tmp_path / "file" / "data").up(ANY_FREE)
+
+
 def read_properties(text: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines())
 
