@@ -15,6 +15,8 @@ from xml.sax.saxutils import escape
 
 from clickhouse.front.errors import AUTHENTICATION_FAILED, NOT_ENOUGH_PRIVILEGES, REQUIRED_PASSWORD, QueryError
 
+# How long a partition stays with a front that was killed before its successor may read it; Kafka's default is 45 s.
+KAFKA_SESSION_TIMEOUT_MS = 10_000
 READER_MAX_EXECUTION_TIME_S = 60
 READER_MAX_MEMORY_BYTES = 2_000_000_000
 # Table functions that read nothing but their arguments or tables that the reader may read anyway. All others are
@@ -169,6 +171,7 @@ def config_xml(users_file: str, kafka_threads: int) -> str:
     return f"""<clickhouse>
   <user_directories><users_xml><path>{escape(users_file)}</path></users_xml></user_directories>
   <background_message_broker_schedule_pool_size>{kafka_threads}</background_message_broker_schedule_pool_size>
+  <kafka><session_timeout_ms>{KAFKA_SESSION_TIMEOUT_MS}</session_timeout_ms></kafka>
   <database_atomic_delay_before_drop_table_sec>1</database_atomic_delay_before_drop_table_sec>
 </clickhouse>
 """
