@@ -145,6 +145,23 @@ class Pace(Frozen):
     """Readings per second at most."""
 
 
+class Period(Frozen):
+    """The time that a simulation covers. Where the topic holds its meters' readings already, it goes on after them."""
+
+    from_ms: int | None = None
+    """None: where the topic ends; if it holds nothing, or none of these meters, now."""
+    to_ms: int | None = None
+    """The first instant that is not sent. None: now."""
+    live: bool = False
+    """Go on after that at the pace of the clock."""
+    live_s: Annotated[float | None, Field(gt=0)] = None
+    """How long; None: until stopped."""
+    skip_missed: bool = False
+    """Without `from_ms`: leave out what lies between the topic's end and now, instead of catching up."""
+    resume: bool = True
+    """Look where the topic ends. If not, everything is sent, also what is there already."""
+
+
 class CsvOptions(Frozen):
     """Form of a CSV file with a header; the defaults are the form of UCI's household data set."""
 

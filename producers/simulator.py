@@ -6,6 +6,7 @@ that a gap shows as numbers that are missing. Power is in steps of 1 W, voltage 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from producers import anomalies as injected
 from producers.anomalies import Episodes
-from producers.columns import Column, concatenate
+from producers.columns import Column, concatenate, length
 from producers.hashing import F64, I64, draw, normal
 from producers.household import HOUR_MS, NOISE_V, VOLTAGE_NOISE, line_v_per_kw, load_w, supply_v
 from producers.settings import Simulation
@@ -23,6 +24,16 @@ LOW = 102
 """Channel of the readings during low consumption."""
 
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The readings of some ticks, `first_tick` and those that follow."""
+
+    first_tick: int
+    missing: int
+    """Readings that were not taken: the meter was in a gap."""
+    columns: dict[str, Column]
 
 
 class Simulator:
@@ -39,7 +50,7 @@ class Simulator:
         """The first tick that is not before this instant."""
         return -(-timestamp_ms // self.settings.interval_ms)
 
-    def blocks(self, first_tick: int, end_tick: int) -> Iterator[dict[str, Column]]:
+    def blocks(self, first_tick: int, end_tick: int) -> Iterator[Block]:
         """The readings of the ticks from `first_tick` to before `end_tick`, in blocks of bounded size.
 
         Ordered by timestamp, then meter. Columns: meter_id, building_id, timestamp (ms), power_kw, voltage_v, status,
@@ -51,12 +62,13 @@ class Simulator:
         while tick < end_tick:
             hour = tick * interval_ms // HOUR_MS
             end = min(end_tick, self.tick_at((hour + 1) * HOUR_MS), tick + most)
-            yield self._block(np.arange(tick, end, dtype=np.int64), hour)
+            columns = self._block(np.arange(tick, end, dtype=np.int64), hour)
+            yield Block(tick, (end - tick) * self.settings.meters - length(columns), columns)
             tick = end
 
     def readings(self, first_tick: int, end_tick: int) -> dict[str, Column]:
         """All readings of a span at once, as `blocks` has them."""
-        return concatenate(list(self.blocks(first_tick, end_tick)))
+        return concatenate([block.columns for block in self.blocks(first_tick, end_tick)])
 
     def _block(self, ticks: I64, hour_number: int) -> dict[str, Column]:
         """The readings of ticks within one hour."""

@@ -105,7 +105,7 @@ def test_ready_is_waited_for(data_dir: Path) -> None:
 
 
 def test_a_part_that_ends_while_it_starts_shows_the_end_of_its_log(data_dir: Path) -> None:
-    code = "import sys; print('\\n'.join(f'line {i}' for i in range(100))); sys.exit('cannot bind')"
+    code = "import sys; print('\\n'.join(f'line {i}' for i in range(100)), flush=True); sys.exit('cannot bind')"
     process = start(data_dir, "broken", python(code))
 
     with pytest.raises(SmartmeterError, match="broken ended while it started") as caught:

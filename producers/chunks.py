@@ -1,0 +1,32 @@
+"""Readings in pieces that may be under way together."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from producers.columns import Columns, length, take
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Readings of one chunk; a chunk may come in several pieces, one after the other."""
+
+    chunk: int
+    columns: Columns
+
+
+def pieces(columns: Columns, chunk_ms: int | None, most: int) -> Iterator[Piece]:
+    """Readings ordered by time, cut where a chunk of event time ends and after `most` readings, in their order.
+
+    Chunk number n is the time from n · `chunk_ms` to before (n + 1) · `chunk_ms`; None: all time is chunk 0.
+    """
+    rows = length(columns)
+    if rows == 0:
+        return
+    chunk = columns["timestamp"] // chunk_ms if chunk_ms else np.zeros(rows, dtype=np.int64)
+    starts = [0, *(np.flatnonzero(np.diff(chunk)) + 1).tolist(), rows]
+    for start, end in pairwise(starts):
+        for first in range(start, end, most):
+            yield Piece(int(chunk[first]), take(columns, slice(first, min(first + most, end))))

@@ -1,0 +1,83 @@
+"""What the producers' commands share: settings from options, stopping in order, the summary."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import click
+from pydantic import BaseModel, ValidationError
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from producers.columns import instant
+from producers.run import Report
+from producers.settings import SinkSettings
+
+M = TypeVar("M", bound=BaseModel)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def from_options(model: type[M], **values: Any) -> M:
+    """A model from the values of options; a value that it refuses is a usage error that names the option."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        sentences = []
+        for fault in error.errors():
+            option = " ".join("--" + str(part).replace("_", "-") for part in fault["loc"])
+            sentences.append(f"{option}: {fault['msg']}" if option else fault["msg"].removeprefix("Value error, "))
+        raise click.UsageError("; ".join(sentences)) from error
+
+
+def sink_settings(data_dir: Path, schema_version: int) -> SinkSettings:
+    """Where the stack of this directory, or the environment, wants the readings."""
+    from infra.settings import load_settings
+
+    settings = load_settings(data_dir)
+    return SinkSettings(
+        kafka_brokers=settings.kafka_brokers,
+        topic=settings.kafka_topic,
+        schema_registry_url=settings.schema_registry_url,
+        schema_version=schema_version,
+    )
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT or SIGTERM sets. The second signal acts as if nobody had listened."""
+    stop = threading.Event()
+
+    def first(number: int, _: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.signal(number, first) for number in SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def print_report(report: Report, topic: str) -> None:
+    """The summary on stdout."""
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
+    table.add_column("what", no_wrap=True)
+    table.add_column("figure", justify="right")
+    table.add_row("readings sent", f"{report.sent:,}")
+    table.add_row("acknowledged", f"{report.acknowledged:,}")
+    table.add_row("there already", f"{report.already_there:,}")
+    table.add_row("missing in the source", f"{report.missing:,}")
+    table.add_row("unreadable lines", f"{report.unreadable:,}")
+    if report.first_ms is not None and report.last_ms is not None:
+        table.add_row("first", instant(report.first_ms))
+        table.add_row("last", instant(report.last_ms))
+    table.add_row("took", f"{report.elapsed_s:.1f} s")
+    table.add_row("readings/s", f"{report.readings_per_s:,.0f}")
+    Console().print(f"[bold]{topic}[/]{', stopped before the end' if report.stopped else ''}")
+    Console().print(table)

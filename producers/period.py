@@ -1,0 +1,46 @@
+"""From when to when a simulation sends: what was asked for, what the clock says and what the topic holds already."""
+
+from dataclasses import dataclass
+
+from infra.errors import SmartmeterError
+from producers.columns import instant
+from producers.resume import Resume
+from producers.settings import Period
+
+CLOCK_TOLERANCE_MS = 60_000
+"""By how much the clocks of two machines may differ."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Event time to send as fast as possible, [first_ms, end_ms); what is live follows at `end_ms`."""
+
+    first_ms: int
+    end_ms: int
+
+
+def span(period: Period, found: Resume, now_ms: int) -> Span:
+    """What is still to be sent of a period, when the topic holds `found`.
+
+    Raises SmartmeterError for a period that reaches into the future, and where the topic's readings reach beyond it:
+    then it cannot be told which of the period's readings are there.
+    """
+    end_ms = now_ms if period.to_ms is None else period.to_ms
+    if end_ms > now_ms + CLOCK_TOLERANCE_MS:
+        raise SmartmeterError(f"the period ends at {instant(end_ms)}, in the future: use --live to wait for it")
+    if period.from_ms is not None and period.from_ms >= end_ms:
+        raise SmartmeterError(f"the period from {instant(period.from_ms)} to {instant(end_ms)} is empty: swap its ends")
+    if found.newest_ms is None or found.complete_ms is None:
+        return Span(end_ms if period.from_ms is None else period.from_ms, end_ms)
+    if found.newest_ms >= (now_ms + CLOCK_TOLERANCE_MS if period.live else end_ms):
+        raise SmartmeterError(
+            f"the topic holds readings of these meters until {instant(found.newest_ms)}, later than this period; so it "
+            "cannot be told which of the period's are there. --no-resume sends all of them: those that are there then "
+            "come twice, which changes no aggregate"
+        )
+    going_on_ms = found.complete_ms + 1
+    if period.from_ms is not None:
+        return Span(max(period.from_ms, going_on_ms), end_ms)
+    if period.skip_missed:
+        return Span(max(end_ms, going_on_ms), end_ms)
+    return Span(going_on_ms, end_ms)

@@ -1,0 +1,190 @@
+"""The producers' way to Kafka: columns in, acknowledgements counted.
+
+The producer is idempotent and waits for all in-sync replicas, so within one run a reading is appended once and in
+order. Only what the broker acknowledged counts as sent. A broker that is down is waited for, in bounded memory.
+"""
+
+import logging
+import string
+import time
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient
+
+from infra.errors import SmartmeterError
+from producers.columns import Columns, length
+from producers.events import encode
+from producers.settings import SinkSettings
+from producers.validation import check
+from schemas.manifest import Dataset
+from schemas.registry import Registry
+
+BATCH = 5_000
+POLL_S = 0.2
+TELL_AFTER_S = 3.0
+
+CLIENT_LOG = logging.getLogger("producers.kafka")
+CLIENT_LOG.addHandler(logging.NullHandler())  # what matters of it is told by `on_wait`
+
+OnWait = Callable[[str], None]
+
+
+class Unacknowledged(SmartmeterError):  # noqa: N818
+    """Readings that the broker did not acknowledge; whether it has them is unknown."""
+
+
+class KafkaSink:
+    """Sends readings of one dataset. Made by `open_sink`, which checks that topic and schema are there."""
+
+    def __init__(
+        self, settings: SinkSettings, dataset: Dataset, schema_id: int, stop: Event, on_wait: OnWait = lambda _: None
+    ) -> None:
+        self._settings, self._dataset, self._schema_id = settings, dataset, schema_id
+        self._record = dataset.versions[settings.schema_version]
+        self._stop, self._on_wait = stop, on_wait
+        self._client_error = ""
+        self.sent = self.acknowledged = self.failed = 0
+        self._first_failure = ""
+        self._producer = Producer(
+            {
+                "bootstrap.servers": settings.kafka_brokers,
+                "enable.idempotence": True,
+                "acks": "all",
+                "compression.type": "lz4",
+                "partitioner": "murmur2_random",  # as Java's: the same building, the same partition, whoever sends
+                "message.timeout.ms": 0,  # never given up because a broker is down
+                "queue.buffering.max.messages": settings.queue_messages,
+                "error_cb": self._note_error,
+                "logger": CLIENT_LOG,
+            }
+        )
+
+    def send(self, columns: Columns) -> None:
+        """Hand readings to the producer, in order; waits while its queue is full.
+
+        Raises OutOfContract before anything of `columns` is sent, and Unacknowledged when told to stop while waiting.
+        """
+        check(self._record, columns)
+        keys = message_keys(self._dataset.key, columns)
+        values = encode(self._record, self._schema_id, columns)
+        for first in range(0, len(values), BATCH):
+            pairs = zip(keys[first : first + BATCH], values[first : first + BATCH], strict=True)
+            self._enqueue([{"key": key, "value": value} for key, value in pairs])
+
+    def flush(self) -> None:
+        """Wait until everything sent is acknowledged, however long that takes.
+
+        Raises Unacknowledged when the broker refused some, or when told to stop and `stop_timeout_s` were not enough.
+        """
+        self._wait_until(lambda: self.unanswered == 0)
+        if self.failed:
+            raise Unacknowledged(
+                f"{self.failed} readings were not acknowledged, {self.acknowledged} were; the first: "
+                f"{self._first_failure}. Mend that, and start again: it goes on where the topic ends"
+            )
+
+    @property
+    def unanswered(self) -> int:
+        """Readings in the queue or under way."""
+        return self.sent - self.acknowledged - self.failed
+
+    def _enqueue(self, batch: list[dict[str, Any]]) -> None:
+        while batch:
+            self._wait_until(lambda: self.unanswered + len(batch) <= self._settings.queue_messages)  # noqa: B023
+            taken = self._producer.produce_batch(self._dataset.topic, batch, on_delivery=self._delivered)
+            self.sent += taken
+            refused = [message for message in batch if "_error" in message] if taken < len(batch) else []
+            for message in refused:
+                error = message.pop("_error")
+                if error.code() != KafkaError._QUEUE_FULL:
+                    raise Unacknowledged(
+                        f"Kafka's client refused a reading: {error.str()}; {self.unanswered} unanswered"
+                    )
+            batch = refused
+            self._producer.poll(POLL_S if refused else 0)
+
+    def _wait_until(self, done: Callable[[], bool]) -> None:
+        started = told = time.monotonic()
+        stopped_at: float | None = None
+        while not done():
+            self._producer.flush(POLL_S)
+            now = time.monotonic()
+            if self._stop.is_set():
+                stopped_at = stopped_at or now
+                if now - stopped_at > self._settings.stop_timeout_s and not done():
+                    raise Unacknowledged(
+                        f"stopped, and {self.unanswered} readings are not acknowledged after "
+                        f"{self._settings.stop_timeout_s:g} s{self._because()}; started again, it goes on where the "
+                        "topic ends"
+                    )
+            if now - told > TELL_AFTER_S:
+                told = now
+                self._on_wait(
+                    f"waiting for {self._settings.kafka_brokers} for {now - started:.0f} s: {self.unanswered} readings "
+                    f"not acknowledged{self._because()}"
+                )
+
+    def _because(self) -> str:
+        return f" ({self._client_error})" if self._client_error else ""
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self.acknowledged += 1
+            return
+        self.failed += 1
+        if not self._first_failure:
+            key = (message.key() or b"").decode()
+            self._first_failure = f"key {key} in {message.topic()}: {error.str()}"
+
+    def _note_error(self, error: KafkaError) -> None:
+        self._client_error = str(error.str())
+
+
+def open_sink(
+    settings: SinkSettings, dataset: Dataset, registry: Registry, stop: Event, on_wait: OnWait = lambda _: None
+) -> KafkaSink:
+    """A sink whose topic and schema are there; it creates neither.
+
+    Raises SmartmeterError naming what is missing and `smartmeter apply`, or the broker that does not answer.
+    """
+    if settings.schema_version not in dataset.versions:
+        known = ", ".join(map(str, dataset.versions))
+        raise SmartmeterError(f"{dataset.name} has no version {settings.schema_version}; it has {known}")
+    if dataset.topic not in topics(settings):
+        raise SmartmeterError(
+            f"no topic {dataset.topic} at {settings.kafka_brokers}: run `smartmeter apply`, which creates it"
+        )
+    schema_id = registry.id_of(dataset.subject, dataset.versions[settings.schema_version])
+    return KafkaSink(settings, dataset, schema_id, stop, on_wait)
+
+
+def topics(settings: SinkSettings) -> dict[str, list[int]]:
+    """Topic → its partitions; raises SmartmeterError when no broker answers in `answer_timeout_s`.
+
+    All topics are asked for, as some brokers create a topic when they are asked for that one.
+    """
+    client = AdminClient({"bootstrap.servers": settings.kafka_brokers}, logger=CLIENT_LOG)
+    try:
+        found = client.list_topics(timeout=settings.answer_timeout_s).topics
+    except KafkaException as error:
+        raise SmartmeterError(
+            f"Kafka at {settings.kafka_brokers} did not answer in {settings.answer_timeout_s:g} s "
+            f"({error.args[0].str()}): is it running? `smartmeter status` tells, `smartmeter up` starts it"
+        ) from error
+    return {name: sorted(topic.partitions) for name, topic in found.items()}
+
+
+def message_keys(template: str, columns: Columns) -> list[bytes]:
+    """The key of each reading, by the manifest's template, for example building_{building_id}."""
+    names = [name for _, name, _, _ in string.Formatter().parse(template) if name]
+    rows = zip(*(columns[name].tolist() for name in names), strict=True) if names else [()] * length(columns)
+    known: dict[tuple[Any, ...], bytes] = {}
+    keys = []
+    for row in rows:
+        if row not in known:
+            known[row] = template.format(**dict(zip(names, row, strict=True))).encode()
+        keys.append(known[row])
+    return keys

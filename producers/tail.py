@@ -1,0 +1,145 @@
+"""The readings at the end of a topic, for `producers.resume`.
+
+Each partition is read backwards, window by window, until its part of the last chunk is seen. Messages of other meters,
+and what cannot be decoded, are passed over.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Set
+from dataclasses import dataclass
+
+import numpy as np
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from infra.errors import SmartmeterError
+from producers.hashing import I64
+from producers.settings import SinkSettings
+from producers.sink import CLIENT_LOG, OnWait
+from schemas.codec import Decoder, Undecodable
+
+FIRST_WINDOW, LAST_WINDOW = 2_000, 200_000
+"""Messages of a partition that are read at once: few at first, then twice as many as before."""
+FETCH = 5_000
+TELL_AFTER = 1_000_000
+
+Reading = tuple[int, int]
+"""Meter and time in ms."""
+
+
+@dataclass
+class _Partition:
+    """What is known of one partition, from the offset `start` on."""
+
+    number: int
+    low: int
+    start: int
+    end: int
+    readings: list[Reading]
+    """Those that may belong to the last chunk."""
+    oldest_ms: int | None = None
+    newest_ms: int | None = None
+
+    def needs_more(self, complete_ms: int | None) -> bool:
+        """Whether older messages could matter."""
+        if self.start <= self.low:
+            return False
+        return self.oldest_ms is None or complete_ms is None or self.oldest_ms > complete_ms
+
+    def add(self, window: list[Reading], margin_ms: int) -> None:
+        """Take in the readings of a window; of all, keep those that are less than the margin older than the newest."""
+        if not window:
+            return
+        times = [ms for _, ms in window]
+        self.oldest_ms = min(times) if self.oldest_ms is None else min(self.oldest_ms, *times)
+        self.newest_ms = max(times) if self.newest_ms is None else max(self.newest_ms, *times)
+        self.readings = [one for one in (*self.readings, *window) if one[1] >= self.newest_ms - margin_ms]
+
+
+class TailReader:
+    """Reads the ends of the partitions of one topic. Registers nothing and commits nothing."""
+
+    def __init__(self, settings: SinkSettings, topic: str, decoder: Decoder, on_wait: OnWait = lambda _: None) -> None:
+        self._settings, self._topic, self._decoder, self._on_wait = settings, topic, decoder, on_wait
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": settings.kafka_brokers,
+                "group.id": "smartmeter-producer-resume",  # a client must name one; it is never joined
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "logger": CLIENT_LOG,
+            }
+        )
+
+    def read(
+        self, partitions: Collection[int], keys: Set[bytes], wanted: Callable[[int], bool], margin_ms: int
+    ) -> tuple[I64, I64]:
+        """Meter and time of readings, at least of all that are less than `margin_ms` older than the newest.
+
+        Of messages with one of these `keys`, of meters for which `wanted` holds. Raises SmartmeterError when the broker
+        does not answer, RegistryUnavailable when the registry does not. To be called once.
+        """
+        try:
+            parts = [self._bounds(number) for number in partitions]
+            complete_ms: int | None = None
+            while waiting := [part for part in parts if part.needs_more(complete_ms)]:
+                for part in waiting:
+                    self._read_window(part, keys, wanted, margin_ms)
+                newest = [part.newest_ms for part in parts if part.newest_ms is not None]
+                complete_ms = max(newest) - margin_ms if newest else None
+        except KafkaException as error:
+            raise self._silent(error.args[0].str()) from error
+        finally:
+            self._consumer.close()
+        found = np.array([one for part in parts for one in part.readings], dtype=np.int64).reshape(-1, 2)
+        return found[:, 0], found[:, 1]
+
+    def _bounds(self, number: int) -> _Partition:
+        where = TopicPartition(self._topic, number)
+        low, high = self._consumer.get_watermark_offsets(where, timeout=self._settings.answer_timeout_s)
+        return _Partition(number, low, high, high, [])
+
+    def _read_window(self, part: _Partition, keys: Set[bytes], wanted: Callable[[int], bool], margin_ms: int) -> None:
+        """Take in the window before what is known of this partition."""
+        known = part.end - part.start
+        if known >= TELL_AFTER:
+            self._on_wait(f"looking for the last of these meters' readings, {known} messages back in {self._topic}")
+        start = max(part.low, part.start - min(LAST_WINDOW, max(FIRST_WINDOW, 2 * known)))
+        window: list[Reading] = []
+        for message in self._messages(part.number, start, part.start):
+            if message.key() not in keys:
+                continue
+            try:
+                values = self._decoder.decode(message.value())
+            except Undecodable:
+                continue
+            if wanted(values["meter_id"]):
+                window.append((values["meter_id"], values["timestamp"]))
+        part.start = start
+        part.add(window, margin_ms)
+
+    def _messages(self, number: int, start: int, end: int) -> Iterator[Message]:
+        """The messages of a partition from `start` to before `end`."""
+        self._consumer.assign([TopicPartition(self._topic, number, start)])
+        heard, trouble = time.monotonic(), "no message"
+        while True:
+            for message in self._consumer.consume(FETCH, timeout=1.0):
+                error = message.error()
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                    trouble = error.str()
+                    continue
+                offset = message.offset()
+                if error is not None or offset is None or offset >= end:
+                    return
+                heard = time.monotonic()
+                yield message
+                if offset == end - 1:
+                    return
+            if time.monotonic() - heard > self._settings.answer_timeout_s:
+                raise self._silent(trouble)
+
+    def _silent(self, trouble: str) -> SmartmeterError:
+        return SmartmeterError(
+            f"Kafka at {self._settings.kafka_brokers} did not answer for {self._settings.answer_timeout_s:g} s when "
+            f"asked for the end of {self._topic} ({trouble}): is it running? `smartmeter status` tells"
+        )
