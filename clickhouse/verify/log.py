@@ -1,15 +1,19 @@
 """Kafka's side: where each partition begins and ends, and what stands at given offsets."""
 
+import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra.errors import SmartmeterError
 
 REQUEST_TIMEOUT_S = 15.0
 BATCH = 10_000
+POLL_S = 0.1
+"""The client fills a whole batch or waits this long, also at a partition's end."""
 SEEK_OVER = 50_000
 
 
@@ -67,21 +71,32 @@ class Log:
 
         Offsets that the log itself does not have (compacted away, or taken by a transaction's marker) give nothing.
         """
+        for message in self.messages(topic, partition, ranges):
+            yield Entry(partition, offset_of(message), message.value())
+
+    def messages(self, topic: str, partition: int, ranges: Sequence[tuple[int, int]]) -> Iterator[Message]:
+        """The same as whole messages, with key, headers and the log's time."""
         for near in neighbours(ranges):
             starts = [first for first, _ in near]
-            for entry in self._from(topic, partition, near[0][0]):
-                if entry.offset >= near[-1][1]:
+            for message in self._from(topic, partition, near[0][0]):
+                offset = offset_of(message)
+                if offset >= near[-1][1]:
                     break
-                first, last = near[bisect_right(starts, entry.offset) - 1]
-                if first <= entry.offset < last:
-                    yield entry
+                first, last = near[bisect_right(starts, offset) - 1]
+                if first <= offset < last:
+                    yield message
+                if offset == near[-1][1] - 1:
+                    break
 
-    def _from(self, topic: str, partition: int, offset: int) -> Iterator[Entry]:
+    def _from(self, topic: str, partition: int, offset: int) -> Iterator[Message]:
         """Every message from an offset to the partition's end as it is when reached."""
         self._consumer.assign([TopicPartition(topic, partition, offset)])
+        heard = time.monotonic()
         while True:
-            messages = self._consumer.consume(BATCH, timeout=REQUEST_TIMEOUT_S)
-            if not messages:
+            messages = self._consumer.consume(BATCH, timeout=POLL_S)
+            if messages:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > REQUEST_TIMEOUT_S:
                 raise SmartmeterError(f"Kafka gave nothing from {topic} for {REQUEST_TIMEOUT_S:g} s; is the broker up?")
             for message in messages:
                 error = message.error()
@@ -89,9 +104,19 @@ class Log:
                     return
                 if error is not None:
                     raise SmartmeterError(f"Kafka: reading {topic}: {error}")
-                at = message.offset()
-                assert at is not None, "a message that was delivered has an offset"
-                yield Entry(partition, at, message.value())
+                yield message
+
+
+def offset_of(message: Message) -> int:
+    """The offset of a message that the log gave."""
+    offset = message.offset()
+    assert offset is not None, "a message that was delivered has an offset"
+    return offset
+
+
+def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
+    """The headers of a message that the log gave, in order."""
+    return cast("list[tuple[str, bytes | None]]", message.headers() or [])
 
 
 def neighbours(ranges: Sequence[tuple[int, int]], seek_over: int = SEEK_OVER) -> list[list[tuple[int, int]]]:
