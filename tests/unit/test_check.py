@@ -255,7 +255,7 @@ def test_everything_that_is_wrong_is_told_at_once(contracts: Path) -> None:
     examples.write_text(json.dumps([records[0] | {"event_count": 0}]))
     datasets, unreadable = load_all(contracts)
     assert "raw_data" not in datasets
-    assert len(datasets) == 9
+    assert len(datasets) == len(load_datasets()) - 1
     assert [sentence.split(":")[0] for sentence in unreadable] == ["stray.v1.avsc", "raw_data.v2.avsc"]
     result = run(contracts)
     assert result.exit_code == 1
