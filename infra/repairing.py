@@ -118,7 +118,7 @@ class Repairing:
             for number, (start, end) in enumerate(spans, 1):
                 span = Span(start, end)
                 ranges = late.stretches(
-                    lambda sql: client.query(sql).result_rows, self._begins(), span.read_from, span.end
+                    lambda sql: client.query(sql).result_rows, self._begins(), span.read_from(self.grains), span.end
                 )
                 for topic, count in repair(context, span, ranges).items():
                     rows[topic] = rows.get(topic, 0) + count

@@ -19,8 +19,6 @@ from stream_processing.grain import Grain
 from stream_processing.kafka import Ranges
 from stream_processing.schema_ids import SchemaIds
 
-CONTEXT_S = 300
-"""How far before its start a window may look: the energy of an hour counts what a reading before it still holds."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -45,10 +43,9 @@ class Span:
             self.end and self.end + (EPOCH - self.end) % step,
         )
 
-    @property
-    def read_from(self) -> datetime | None:
+    def read_from(self, grains: Mapping[str, Grain]) -> datetime | None:
         """Where reading begins, so that the first windows of the span have what they look at before their start."""
-        return self.start and self.start - timedelta(seconds=CONTEXT_S)
+        return self.start and self.start - timedelta(seconds=max(grain.context_s for grain in grains.values()))
 
 
 def repair(context: Context, span: Span, ranges: Ranges | None = None) -> dict[str, int]:
@@ -74,8 +71,9 @@ def repair(context: Context, span: Span, ranges: Ranges | None = None) -> dict[s
 def recompute(context: Context, events: DataFrame, span: Span) -> DataFrame:
     """Decoded raw events to the messages of every dataset for the whole windows of `span`."""
     span = span.aligned(context.grains)
-    if span.read_from is not None:
-        events = events.where(F.col("timestamp") >= F.lit(span.read_from))
+    read_from = span.read_from(context.grains)
+    if read_from is not None:
+        events = events.where(F.col("timestamp") >= F.lit(read_from))
     if span.end is not None:
         events = events.where(F.col("timestamp") < F.lit(span.end))
     rows = {RAW: events}
