@@ -24,8 +24,9 @@ class Grain:
 
     `prepare` makes rows of the source's decoded events, `aggregate` groups them to one row per key and window, and each
     of `emits` gives a dataset's fields by name over that row. All are pure. In `append` mode a window is emitted once,
-    when the watermark has passed its end; in `update` mode whenever it changed. `event_time` is the watermark's column.
-    A row also depends on what lies up to `context_s` before its window.
+    when the watermark has passed its end; in `update` mode whenever it changed. `event_time` is the watermark's column,
+    `lateness_s` how far it stays behind the newest (None: as far as the application's settings say). A row also
+    depends on what lies up to `context_s` before its window.
     """
 
     source: str
@@ -35,14 +36,17 @@ class Grain:
     prepare: Callable[[DataFrame, Datasets], DataFrame]
     aggregate: Callable[[DataFrame, Datasets], DataFrame]
     emits: Mapping[str, Callable[[Dataset], Fields]]
+    lateness_s: int | None = None
     context_s: int = 0
 
     def messages(self, aggregated: DataFrame, datasets: Datasets, schema_ids: Mapping[str, int]) -> DataFrame:
-        """One Kafka message (`topic`, `key`, `value`) per aggregated row and emitted dataset."""
+        """One Kafka message (`window_start`, `topic`, `key`, `value`) per aggregated row and emitted dataset."""
         each = [
             message(datasets[name], schema_ids[name], fields(datasets[name])) for name, fields in self.emits.items()
         ]
-        return aggregated.select(F.explode(F.array(*each)).alias("message")).select("message.*")
+        return aggregated.select("window_start", F.explode(F.array(*each)).alias("message")).select(
+            "window_start", "message.*"
+        )
 
 
 def load_grains() -> dict[str, Grain]:

@@ -16,8 +16,8 @@ def as_json(report: Report) -> dict[str, Any]:
     return {
         "verified": not report.failures,
         "failures": report.failures,
-        "closed_before": report.closed_before and report.closed_before.isoformat(),
-        "lateness_s": report.lateness_s,
+        "newest": report.newest and report.newest.isoformat(),
+        "closes_after_s": dict(report.closes_after_s),
         "seconds": round(report.seconds, 3),
         "positions": {name: asdict(positions) for name, positions in report.positions.items()},
         "values": {name: asdict(comparison) for name, comparison in report.values.items()},
@@ -38,8 +38,11 @@ def print_report(report: Report, console: Console) -> None:
     console.print(table)
     for failure in report.failures:
         console.print(f"[red]✗[/red] {failure}", soft_wrap=True, highlight=False)
-    if report.closed_before is not None:
-        until = f"{report.closed_before:%Y-%m-%d %H:%M:%S}"
-        console.print(f"Windows that end by {until} UTC are closed ({report.lateness_s} s of lateness).")
+    if report.newest is not None:
+        waits = sorted({report.closes_after_s[name] for name in report.values})
+        console.print(
+            f"The newest reading is of {report.newest:%Y-%m-%d %H:%M:%S} UTC; windows that end within "
+            f"{' or '.join(map(str, waits))} s of it are open."
+        )
     verdict = "[red]NOT VERIFIED[/red]" if report.failures else "[green]VERIFIED[/green]"
     console.print(f"{verdict} in {report.seconds:.1f} s", highlight=False)

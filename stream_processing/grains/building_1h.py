@@ -26,6 +26,7 @@ GRAIN = Grain(
     event_time="window_start",
     window_s=HOUR_S,
     context_s=PART_S,
+    lateness_s=HOUR_S,
     output_mode="update",
     prepare=_prepare,
     aggregate=_aggregate,

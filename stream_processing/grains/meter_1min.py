@@ -7,6 +7,8 @@ from stream_processing.grain import Datasets, Grain
 from stream_processing.rollup import MAXIMA, MINIMA, roll_up
 
 WINDOW_S = 60
+LATENESS_S = 600
+"""Costs only state: a minute is visible before it is over, and rows of a backfill come a little out of order."""
 STATISTICS = ("event_count", "power_sum_mw", "voltage_sum_mv", *MINIMA, *MAXIMA)
 
 
@@ -26,4 +28,5 @@ GRAIN = Grain(
     prepare=_prepare,
     aggregate=_aggregate,
     emits={"meter_minute_trend": meter_minute_trend.fields},
+    lateness_s=LATENESS_S,
 )
