@@ -28,7 +28,7 @@ reading = st.builds(
     sequence=st.none() | st.integers(0, 10_000),
     building_id=st.sampled_from([7, 7, 7, 8]),
 )
-readings_of_hours = st.lists(reading, min_size=1, max_size=60, unique_by=lambda r: (r.meter_id, r.second)).map(
+readings_of_hours = st.lists(reading, min_size=1, max_size=90, unique_by=lambda r: (r.meter_id, r.second)).map(
     lambda drawn: [Reading(**{**vars(r), "offset": offset, "produced_s": 9000}) for offset, r in enumerate(drawn)]
 )
 

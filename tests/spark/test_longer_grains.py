@@ -15,7 +15,7 @@ from tests.spark.chain import DATASETS, GRAINS, by_key, emitted, first_grain, gr
 from tests.spark.hours import PART_S, deviation, expected_features, expected_hours, readings_of_hours
 from tests.spark.readings import START, Reading, counted, expected_stats
 
-few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def everything(spark: SparkSession, readings: list[Reading]) -> dict[str, dict[tuple[Any, ...], Any]]:
