@@ -1,6 +1,7 @@
 """`smartmeter verify`"""
 
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -35,5 +36,5 @@ def command(ctx: click.Context, data_dir: Path, wait_s: float, as_json_: bool) -
     if as_json_:
         click.echo(json.dumps(as_json(report), indent=2))
     else:
-        print_report(report, Console())
+        print_report(report, Console(width=None if sys.stdout.isatty() else 120))
     ctx.exit(1 if report.failures else 0)
