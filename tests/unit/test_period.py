@@ -5,7 +5,7 @@ import pytest
 
 from infra.errors import SmartmeterError
 from producers.period import Span, span
-from producers.resume import NOTHING, Resume
+from producers.resume import NOTHING, Resume, resume
 from producers.settings import Period
 
 HOUR = 3_600_000
@@ -32,6 +32,12 @@ AFTER_IT = NOW - HOUR - MARGIN + 1
 )
 def test_spans(period: Period, found: Resume, expected: Span) -> None:
     assert span(period, found, NOW) == expected
+
+
+def test_a_topic_that_began_a_moment_ago_gets_nothing_from_before_its_begin() -> None:
+    meters, times = np.array([1, 2, 1]), np.array([NOW - 20_000, NOW - 20_000, NOW - 15_000])
+    assert span(Period(live=True), resume(meters, times, MARGIN), NOW) == Span(NOW - 20_000, NOW)
+    assert span(Period(live=True), resume(meters, times, 1), NOW) == Span(NOW - 15_000, NOW)
 
 
 def test_the_last_moments_are_looked_at_again_even_when_what_was_missed_is_skipped() -> None:
