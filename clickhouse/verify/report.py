@@ -1,6 +1,7 @@
 """A verification's report for people and for programs."""
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from rich import box
@@ -58,3 +59,18 @@ def print_report(report: Report, console: Console) -> None:
         )
     verdict = "[red]NOT VERIFIED[/red]" if report.failures else "[green]VERIFIED[/green]"
     console.print(f"{verdict} in {report.seconds:.1f} s", highlight=False)
+
+
+def print_line(report: Report, console: Console) -> None:
+    """One line for a whole report, and one for each failure."""
+    messages = sum(positions.messages for positions in report.positions.values())
+    equal = sum(comparison.equal for comparison in report.values.values())
+    still_open = sum(comparison.open for comparison in report.values.values())
+    verdict = "[red]NOT VERIFIED[/red]" if report.failures else "[green]VERIFIED[/green]"
+    console.print(
+        f"{datetime.now(UTC):%H:%M:%S} {verdict}: {messages:,} messages, {equal:,} rows equal, {still_open:,} open, "
+        f"{report.seconds:.1f} s",
+        highlight=False,
+    )
+    for failure in report.failures:
+        console.print(f"  [red]✗[/red] {failure}", soft_wrap=True, highlight=False)
