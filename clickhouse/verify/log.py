@@ -1,5 +1,6 @@
 """Kafka's side: where each partition begins and ends, and what stands at given offsets."""
 
+import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from infra.errors import SmartmeterError
 
 REQUEST_TIMEOUT_S = 15.0
+POLL_S = 0.1
 BATCH = 10_000
 SEEK_OVER = 50_000
 
@@ -65,7 +67,7 @@ class Log:
 
     def produced_at(self, topic: str, extent: Extent) -> datetime | None:
         """The time in the log of the oldest message within an extent; None if it has none."""
-        for message in self._from(topic, extent.partition, extent.begin):
+        for message in self._from(topic, extent.partition, extent.begin, extent.begin + 1):
             offset = message.offset()
             if offset is None or offset >= extent.end:
                 return None
@@ -79,7 +81,7 @@ class Log:
         """
         for near in neighbours(ranges):
             starts = [first for first, _ in near]
-            for message in self._from(topic, partition, near[0][0]):
+            for message in self._from(topic, partition, near[0][0], near[-1][1]):
                 offset = message.offset()
                 assert offset is not None, "a message that was delivered has an offset"
                 if offset >= near[-1][1]:
@@ -88,12 +90,16 @@ class Log:
                 if first <= offset < last:
                     yield Entry(partition, offset, message.value())
 
-    def _from(self, topic: str, partition: int, offset: int) -> Iterator[Message]:
-        """Every message from an offset to the partition's end as it is when reached."""
+    def _from(self, topic: str, partition: int, offset: int, last: int) -> Iterator[Message]:
+        """Every message from an offset to the partition's end as it is when reached; `last`: how far is of interest."""
         self._consumer.assign([TopicPartition(topic, partition, offset)])
+        heard = time.monotonic()
         while True:
-            messages = self._consumer.consume(BATCH, timeout=REQUEST_TIMEOUT_S)
-            if not messages:
+            # A batch is waited for as long as it is not full, whatever it holds: so ask for no more than can come.
+            messages = self._consumer.consume(max(1, min(BATCH, last - offset)), timeout=POLL_S)
+            if messages:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > REQUEST_TIMEOUT_S:
                 raise SmartmeterError(f"Kafka gave nothing from {topic} for {REQUEST_TIMEOUT_S:g} s; is the broker up?")
             for message in messages:
                 error = message.error()
@@ -101,6 +107,7 @@ class Log:
                     return
                 if error is not None:
                     raise SmartmeterError(f"Kafka: reading {topic}: {error}")
+                offset = (message.offset() or 0) + 1
                 yield message
 
 
