@@ -45,8 +45,9 @@ class Positions:
     failures.
 
     `empty` are empty values and tombstones. `superseded` are messages whose row another with the same key has replaced
-    for good (laws 3 and 5). `expired` are older than the table's TTL, and the log still has them. `redelivered` are copies of rows that ClickHouse consumed again after a crash, equal to the
-    letter and merged when read. `behind` are messages at the end that ClickHouse has yet to consume.
+    for good (laws 3 and 5). `expired` are older than the table's TTL, and the log still has them. `redelivered` are
+    copies of rows that ClickHouse consumed again after a crash, equal to the letter and merged when read. `behind` are
+    messages at the end that ClickHouse has yet to consume.
     """
 
     messages: int = 0
