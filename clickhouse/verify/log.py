@@ -4,6 +4,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -11,9 +12,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from infra.errors import SmartmeterError
 
 REQUEST_TIMEOUT_S = 15.0
-BATCH = 10_000
 POLL_S = 0.1
-"""The client fills a whole batch or waits this long, also at a partition's end."""
+BATCH = 10_000
 SEEK_OVER = 50_000
 
 
@@ -28,11 +28,12 @@ class Extent:
 
 @dataclass(frozen=True)
 class Entry:
-    """What the log holds at one offset; `value` is None for a tombstone."""
+    """What the log holds at one offset; `value` is None for a tombstone, `produced_at_ms` the message's own time."""
 
     partition: int
     offset: int
     value: bytes | None
+    produced_at_ms: int
 
 
 class Log:
@@ -66,19 +67,28 @@ class Log:
             raise SmartmeterError(f"Kafka does not answer ({error}); `smartmeter status` tells what runs") from error
         return [Extent(partition, begin, end) for partition, (begin, end) in found]
 
+    def produced_at(self, topic: str, extent: Extent) -> datetime | None:
+        """The time in the log of the oldest message within an extent; None if it has none."""
+        for message in self._from(topic, extent.partition, extent.begin, extent.begin + 1):
+            offset = message.offset()
+            if offset is None or offset >= extent.end:
+                return None
+            return datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+        return None
+
     def entries(self, topic: str, partition: int, ranges: Sequence[tuple[int, int]]) -> Iterator[Entry]:
         """What the log holds within `ranges`, each [first, last), ascending and apart; in order.
 
         Offsets that the log itself does not have (compacted away, or taken by a transaction's marker) give nothing.
         """
         for message in self.messages(topic, partition, ranges):
-            yield Entry(partition, offset_of(message), message.value())
+            yield Entry(partition, offset_of(message), message.value(), message.timestamp()[1])
 
     def messages(self, topic: str, partition: int, ranges: Sequence[tuple[int, int]]) -> Iterator[Message]:
-        """The same as whole messages, with key, headers and the log's time."""
+        """The same as whole messages, with key and headers."""
         for near in neighbours(ranges):
             starts = [first for first, _ in near]
-            for message in self._from(topic, partition, near[0][0]):
+            for message in self._from(topic, partition, near[0][0], near[-1][1]):
                 offset = offset_of(message)
                 if offset >= near[-1][1]:
                     break
@@ -88,12 +98,13 @@ class Log:
                 if offset == near[-1][1] - 1:
                     break
 
-    def _from(self, topic: str, partition: int, offset: int) -> Iterator[Message]:
-        """Every message from an offset to the partition's end as it is when reached."""
+    def _from(self, topic: str, partition: int, offset: int, last: int) -> Iterator[Message]:
+        """Every message from an offset to the partition's end as it is when reached; `last`: how far is of interest."""
         self._consumer.assign([TopicPartition(topic, partition, offset)])
         heard = time.monotonic()
         while True:
-            messages = self._consumer.consume(BATCH, timeout=POLL_S)
+            # A batch is waited for as long as it is not full, whatever it holds: so ask for no more than can come.
+            messages = self._consumer.consume(max(1, min(BATCH, last - offset)), timeout=POLL_S)
             if messages:
                 heard = time.monotonic()
             elif time.monotonic() - heard > REQUEST_TIMEOUT_S:
@@ -104,6 +115,7 @@ class Log:
                     return
                 if error is not None:
                     raise SmartmeterError(f"Kafka: reading {topic}: {error}")
+                offset = (message.offset() or 0) + 1
                 yield message
 
 
