@@ -1,5 +1,5 @@
 -- dead_letters: every message that a consumer could not read, and what became of it.
--- Rendered by `python -m clickhouse.dead_letters.tables`; do not edit. Addresses are examples.
+-- Rendered by `python -m clickhouse.dead_letters.tables`; do not edit. Addresses and topics are examples.
 
 CREATE TABLE IF NOT EXISTS dead_letters
 (
@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS dead_letters_queue
 ENGINE = Kafka
 SETTINGS
     kafka_broker_list = 'kafka:9092',
-    kafka_topic_list = 'anomaly_count_hourly_per_building-dead-letters,anomaly_detection_meter-dead-letters,anomaly_prediction_features-dead-letters,anomaly_prediction_results-dead-letters,building_hourly_power_consumption-dead-letters,meter_hourly_power_consumption-dead-letters,meter_hourly_voltage_monitoring-dead-letters,meter_minute_trend-dead-letters,meter_stats_30s-dead-letters,smart-meter-data-dead-letters',
+    kafka_topic_list = 'meter_minute_trend-dead-letters,smart-meter-data-dead-letters',
     kafka_group_name = 'clickhouse-dead_letters',
     kafka_format = 'RawBLOB',
     kafka_num_consumers = 1,

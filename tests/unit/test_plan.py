@@ -107,7 +107,7 @@ def test_an_empty_deployment_gets_topics_then_subjects_then_tables() -> None:
     assert plan.exit_code == 2
     assert {change.action for change in plan.changes} == {"create"}
     kinds = [change.kind for change in plan.changes]
-    assert kinds == ["topic"] * 20 + ["subject"] * 10 + ["table"] * 11
+    assert kinds == ["topic"] * 2 * len(DATASETS) + ["subject"] * len(DATASETS) + ["table"] * (len(DATASETS) + 1)
 
 
 def test_topics_are_created_with_their_configs() -> None:
