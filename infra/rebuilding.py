@@ -22,8 +22,8 @@ from infra.errors import SmartmeterError
 from infra.lag import committed, messages_behind
 from infra.settings import Settings
 from infra.wait import until
-from schemas.codec import Decoder
 from schemas.manifest import Dataset
+from schemas.reader import ContractReader
 from schemas.registry import Registry
 
 CAUGHT_UP_WITHIN_S = 3600.0
@@ -123,7 +123,7 @@ class Rebuilding:
         self, dataset: Dataset, extents: list[Extent], query: Callable[[str], Sequence[Sequence[Any]]], log: Log
     ) -> Positions:
         """Every message within `extents` accounted for in the tables of this dataset or shadow."""
-        positions = account(dataset, extents, query, log, Decoder(dataset.latest, self._registry))
+        positions = account(dataset, extents, query, log, ContractReader(dataset, self._registry))
         if positions.failures:
             raise SmartmeterError(f"{dataset.name} does not account for its topic: {'; '.join(positions.failures)}")
         return positions

@@ -27,11 +27,12 @@ class Extent:
 
 @dataclass(frozen=True)
 class Entry:
-    """What the log holds at one offset; `value` is None for a tombstone."""
+    """What the log holds at one offset; `value` is None for a tombstone, `produced_at_ms` the message's own time."""
 
     partition: int
     offset: int
     value: bytes | None
+    produced_at_ms: int
 
 
 class Log:
@@ -88,7 +89,7 @@ class Log:
                     break
                 first, last = near[bisect_right(starts, offset) - 1]
                 if first <= offset < last:
-                    yield Entry(partition, offset, message.value())
+                    yield Entry(partition, offset, message.value(), message.timestamp()[1])
 
     def _from(self, topic: str, partition: int, offset: int, last: int) -> Iterator[Message]:
         """Every message from an offset to the partition's end as it is when reached; `last`: how far is of interest."""

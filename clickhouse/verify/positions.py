@@ -3,6 +3,7 @@
 What a table lacks is looked up in the log, and the log must explain it.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -10,11 +11,13 @@ from typing import Any, NamedTuple, Protocol
 from clickhouse.ddl import literal as sql_text
 from clickhouse.ddl import names
 from clickhouse.verify.log import Entry, Extent
-from schemas.codec import Decoder, Undecodable
+from schemas.codec import Undecodable
 from schemas.manifest import Dataset
+from schemas.reader import ContractReader
 
 Values = dict[str, Any]
 Query = Callable[[str], Sequence[Sequence[Any]]]
+DAY_S = 86_400
 FIRST = 5
 """How many of each kind of difference are named."""
 LOOKUP = 4_000
@@ -38,11 +41,13 @@ class ReadsLog(Protocol):
 
 @dataclass
 class Positions:
-    """The account of one topic: messages = rows + unreadable + empty + superseded + not_in_log + behind, or failures.
+    """The account of one topic: messages = rows + unreadable + empty + superseded + not_in_log + expired + behind, or
+    failures.
 
     `empty` are empty values and tombstones. `superseded` are messages whose row another with the same key has replaced
-    for good (laws 3 and 5). `redelivered` are copies of rows that ClickHouse consumed again after a crash, equal to the
-    letter and merged when read. `behind` are messages at the end that ClickHouse has yet to consume.
+    for good (laws 3 and 5). `expired` are older than the table's TTL, and the log still has them. `redelivered` are
+    copies of rows that ClickHouse consumed again after a crash, equal to the letter and merged when read. `behind` are
+    messages at the end that ClickHouse has yet to consume.
     """
 
     messages: int = 0
@@ -51,21 +56,24 @@ class Positions:
     empty: int = 0
     superseded: int = 0
     not_in_log: int = 0
+    expired: int = 0
     redelivered: int = 0
     behind: int = 0
     failures: list[str] = field(default_factory=list)
 
 
-def account(dataset: Dataset, extents: Sequence[Extent], query: Query, log: ReadsLog, decoder: Decoder) -> Positions:
+def account(
+    dataset: Dataset, extents: Sequence[Extent], query: Query, log: ReadsLog, reader: ContractReader
+) -> Positions:
     """Account for every offset within `extents` of the dataset's topic."""
     positions = Positions()
     for extent in extents:
-        _account_partition(dataset, extent, query, log, decoder, positions)
+        _account_partition(dataset, extent, query, log, reader, positions)
     return positions
 
 
 def _account_partition(
-    dataset: Dataset, extent: Extent, query: Query, log: ReadsLog, decoder: Decoder, positions: Positions
+    dataset: Dataset, extent: Extent, query: Query, log: ReadsLog, reader: ContractReader, positions: Positions
 ) -> None:
     size = extent.end - extent.begin
     positions.messages += size
@@ -77,10 +85,10 @@ def _account_partition(
         positions.redelivered += stored - rows
         positions.failures += _told_differently(dataset, extent, query)
     if unreadable:
-        positions.failures += _wrongly_set_aside(dataset, extent, query, log, decoder)
+        positions.failures += _wrongly_set_aside(dataset, extent, query, log, reader)
     if rows + unreadable != size:
         missing, reached = _missing(dataset, extent, query)
-        _explain(dataset, extent, missing, reached, query, log, decoder, positions)
+        _explain(dataset, extent, missing, reached, query, log, reader, positions)
 
 
 def _within(dataset: Dataset, extent: Extent) -> str:
@@ -107,28 +115,26 @@ def _told_differently(dataset: Dataset, extent: Extent, query: Query) -> list[st
     ]
 
 
-def _wrongly_set_aside(dataset: Dataset, extent: Extent, query: Query, log: ReadsLog, decoder: Decoder) -> list[str]:
+def _wrongly_set_aside(
+    dataset: Dataset, extent: Extent, query: Query, log: ReadsLog, reader: ContractReader
+) -> list[str]:
     """Messages set aside as unreadable that can be read, and keep to the contract: lost by a consumer's fault."""
     table = names(dataset.name).unreadable
     rows = query(f"SELECT DISTINCT offset FROM {table} WHERE {_within(dataset, extent)} ORDER BY offset")
     ranges = [(int(offset), int(offset) + 1) for (offset,) in rows]
     wrong = []
     for entry in log.entries(dataset.topic, extent.partition, ranges):
-        if entry.value and _is_good(entry.value, decoder, dataset):
+        if entry.value and _is_good(entry, reader):
             wrong.append(f"partition {extent.partition} offset {entry.offset}")
     return [f"{dataset.name}: {where} is a good message and was set aside as unreadable" for where in wrong[:FIRST]]
 
 
-def _is_good(value: bytes, decoder: Decoder, dataset: Dataset) -> bool:
+def _is_good(entry: Entry, reader: ContractReader) -> bool:
     try:
-        values = decoder.decode(value)
+        reader.read(entry.value, entry.produced_at_ms)
     except Undecodable:
         return False
-    bounded = [f for f in dataset.latest.fields if values[f.name] is not None]
-    return all(
-        (f.minimum is None or values[f.name] >= f.minimum) and (f.maximum is None or values[f.name] <= f.maximum)
-        for f in bounded
-    )
+    return True
 
 
 def _missing(dataset: Dataset, extent: Extent, query: Query) -> tuple[list[Range], int]:
@@ -155,7 +161,7 @@ def _explain(
     reached: int,
     query: Query,
     log: ReadsLog,
-    decoder: Decoder,
+    reader: ContractReader,
     positions: Positions,
 ) -> None:
     """Let the log say what stands at the offsets that the tables lack."""
@@ -174,8 +180,11 @@ def _explain(
         if not entry.value:
             positions.empty += 1
             continue
+        if dataset.ttl_days is not None and entry.produced_at_ms < 1000 * (time.time() - DAY_S * dataset.ttl_days):
+            positions.expired += 1
+            continue
         try:
-            values = decoder.decode(entry.value)
+            values = reader.read(entry.value, entry.produced_at_ms)
         except Undecodable as error:
             lost.append((entry.offset, f"{error}: not set aside"))
             continue

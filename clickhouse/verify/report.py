@@ -16,6 +16,7 @@ COLUMNS = {
     "empty": "empty",
     "superseded": "replaced",
     "not_in_log": "not in log",
+    "expired": "expired",
     "redelivered": "redelivered",
     "behind": "behind",
 }

@@ -9,8 +9,8 @@ from typing import Any
 from clickhouse.verify.log import Extent, Log
 from clickhouse.verify.positions import Positions, account
 from clickhouse.verify.values import Comparison, compare, is_aggregate
-from schemas.codec import Decoder
 from schemas.manifest import RAW, Dataset
+from schemas.reader import ContractReader
 from schemas.registry import Registry
 
 POLL_S = 1.0
@@ -84,8 +84,8 @@ class Verification:
         values: dict[str, Comparison] = {}
         for name, dataset in self.datasets.items():
             self.progress(f"{name}: offsets")
-            decoder = Decoder(dataset.latest, self.registry)
-            positions[name] = account(dataset, self._extents[name], lambda sql: self.query(sql, {}), self.log, decoder)
+            reader = ContractReader(dataset, self.registry)
+            positions[name] = account(dataset, self._extents[name], lambda sql: self.query(sql, {}), self.log, reader)
         if not self._raw_is_complete:
             self._newest = self._newest_reading()
             self._raw_is_complete = not positions[RAW].behind

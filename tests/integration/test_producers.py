@@ -22,7 +22,7 @@ from infra.errors import SmartmeterError
 from infra.settings import Settings
 from infra.stack import Stack
 from infra.wait import until
-from producers.columns import Columns
+from producers.columns import Columns, take
 from producers.run import Report, import_csv, simulate
 from producers.settings import CsvOptions, Pace, Period, Simulation
 from producers.simulator import Simulator
@@ -160,6 +160,20 @@ def test_a_producer_that_is_killed_twice_and_started_again_sends_each_reading_on
     again = simulate(FLEET, topic.sink(), Period(from_ms=BEGIN, to_ms=BEGIN + HOUR))
     assert again.sent == 0
     assert topic.count() == len(expected)
+
+
+def test_of_a_chunk_that_arrived_in_part_the_rest_is_sent(topic: RawTopic) -> None:
+    """A kill may leave the partitions apart by a chunk at most: here two buildings are ahead of the others."""
+    source = Simulator(FLEET)
+    columns = source.readings(source.tick_at(BEGIN), source.tick_at(BEGIN + 60_000))
+    first_chunk = columns["timestamp"] < BEGIN + 30_000
+    came = np.isin(columns["building_id"], (3, 5)) & (columns["timestamp"] < BEGIN + 50_000)
+    sink = open_sink(topic.sink(), topic.dataset, topic.registry, Event())
+    sink.send(take(columns, first_chunk | came))
+    sink.flush()
+    report = simulate(FLEET, topic.sink(), Period(from_ms=BEGIN, to_ms=BEGIN + HOUR // 4))
+    assert report.already_there == sink.sent
+    assert_each_once(topic, simulated(FLEET, BEGIN, BEGIN + HOUR // 4))
 
 
 def in_thread(work: Callable[[], Report]) -> tuple[Thread, list[Report | BaseException]]:

@@ -18,6 +18,7 @@ from tests.unit.records import unhurried
 
 RAW = load_datasets()["raw_data"]
 LIMITED = records.record(
+    records.field("any", "int"),
     records.field("count", "int", minimum=-5, maximum=2**31 - 1),
     records.field("total", "long", nullable=True, minimum=-(2**63), maximum=7),
     records.field("share", "double", minimum=0, maximum=1),
