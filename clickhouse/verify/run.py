@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from clickhouse.verify.log import Extent, Log
@@ -60,12 +60,14 @@ class Verification:
     progress: Callable[[str], None] = lambda _: None
     _extents: dict[str, list[Extent]] = field(default_factory=dict)
     _newest: datetime | None = None
+    _complete_from: datetime | None = None
     _raw_is_complete: bool = False
 
     def run(self, wait_s: float) -> Report:
         """Check until all is proved, or something is wrong for good, or `wait_s` have passed."""
         started = time.monotonic()
         self._extents = {name: self.log.extents(dataset.topic) for name, dataset in self.datasets.items()}
+        self._complete_from = self._readings_are_complete_from()
         wrong = 0
         while True:
             report = self._check(started)
@@ -74,6 +76,24 @@ class Verification:
                 return report
             self.progress(f"waiting: {report.failures[0]}")
             time.sleep(POLL_S)
+
+    def _readings_are_complete_from(self) -> datetime | None:
+        """The start of the first window of which no reading can have been removed, from the log or by the table's TTL.
+
+        A reading is at most the tolerance newer than its message, so what was removed belongs to windows that begin
+        before the oldest message that is left, plus that. None where nothing was removed.
+        """
+        raw = self.datasets[RAW]
+        tolerance = timedelta(seconds=raw.parameters.get("future_tolerance_s", 0))
+        expired = datetime.now(UTC) - timedelta(days=raw.ttl_days) if raw.ttl_days else None
+        limits = []
+        for extent in self._extents[RAW]:
+            oldest = self.log.produced_at(raw.topic, extent)
+            if extent.begin > 0:
+                limits.append(oldest or datetime.now(UTC))
+            if expired and oldest and oldest < expired:
+                limits.append(expired)
+        return max(limits) + tolerance if limits else None
 
     def _newest_reading(self) -> datetime | None:
         [(count, newest)] = self.query(f"SELECT count(), max(timestamp) FROM {RAW}", {})
@@ -93,5 +113,5 @@ class Verification:
             if self._newest is not None and is_aggregate(dataset):
                 self.progress(f"{name}: values")
                 closed_before = self._newest - timedelta(seconds=self.closes_after_s[name])
-                values[name] = compare(dataset, closed_before, self.query)
+                values[name] = compare(dataset, closed_before, self.query, self._complete_from)
         return Report(positions, values, self._newest, self.closes_after_s, time.monotonic() - started)
