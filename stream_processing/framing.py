@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import from_avro, to_avro
 
@@ -13,13 +13,22 @@ from schemas.manifest import Dataset
 UNKNOWN_ID = "unknown schema id"
 
 
-def decode(messages: DataFrame, reader: Record, writers: Mapping[int, str], refused: Collection[int] = ()) -> DataFrame:
+def decode(
+    messages: DataFrame,
+    reader: Record,
+    writers: Mapping[int, str],
+    refused: Collection[int] = (),
+    counted_as: str | Observation | None = None,
+) -> DataFrame:
     """Kafka rows to rows with the reader's fields beside `partition`, `offset` and `timestamp` as `produced_at`.
 
     `writers` maps each known schema id to its writer's schema. A value that cannot be read (empty, no framing, a body
     that does not parse, an id in `refused`) or lies outside the contract's bounds gives no row. An id in neither
     makes the task fail with UNKNOWN_ID and the number: the caller asks the registry and starts again, so no message
     is skipped while its schema is still unknown.
+
+    `counted_as` names an observation of what passed (`DataFrame.observe`, part of a query's progress): `read`, the
+    messages, and `left_out`, those with a value that gave no row.
     """
     start = F.substring("value", 1, HEADER_BYTES)
     body = F.expr(f"substring(value, {HEADER_BYTES + 1})")
@@ -32,18 +41,29 @@ def decode(messages: DataFrame, reader: Record, writers: Mapping[int, str], refu
     unknown = framed & ~start.isin([header(schema_id) for schema_id in expected])
     complaint = F.concat(F.lit(f"{UNKNOWN_ID} "), F.conv(F.hex(F.substring("value", 2, 4)), 16, 10))
     read = F.when(unknown, F.raise_error(complaint).cast(_row_type(reader))).otherwise(known)
-    decoded = messages.select("partition", "offset", F.col("timestamp").alias("produced_at"), read.alias("record"))
+    filled = (F.length("value") > 0).alias("filled")
+    position = ("partition", "offset", F.col("timestamp").alias("produced_at"))
+    decoded = messages.select(*position, read.alias("record"), filled)
     # A body that does not parse becomes a row of nulls, so a field that is never null tells.
     required = next(field.name for field in reader.fields if not field.nullable)
-    readable = decoded.where(F.col("record")[required].isNotNull())
+    is_read = F.col("record")[required].isNotNull()
+    if counted_as is not None:
+        is_kept = F.coalesce(is_read & in_contract(reader, of="record."), F.lit(False))
+        counts = F.count(F.lit(1)).alias("read"), F.count_if(F.col("filled") & ~is_kept).alias("left_out")
+        decoded = decoded.observe(counted_as, *counts)
+    readable = decoded.where(is_read)
     return readable.select("partition", "offset", "produced_at", "record.*").where(in_contract(reader))
 
 
-def in_contract(record: Record) -> Column:
-    """True where every field lies within the bounds that the contract states; NaN lies within none."""
+def in_contract(record: Record, of: str = "") -> Column:
+    """True where every field lies within the bounds that the contract states; NaN lies within none.
+
+    `of` is what comes before the fields' names, where they are those of a struct.
+    """
     kept = F.lit(True)
     for field in record.fields:
-        value = F.unix_millis(field.name) if field.type == "timestamp-millis" else F.col(field.name)
+        column = F.col(f"{of}{field.name}")
+        value = F.unix_millis(column) if field.type == "timestamp-millis" else column
         if field.minimum is not None:
             kept &= value.isNull() | (value >= field.minimum)
         if field.maximum is not None:
