@@ -5,7 +5,7 @@ What a table lacks is looked up in the log, and the log must explain it.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from clickhouse.ddl import literal as sql_text
 from clickhouse.ddl import names
@@ -17,8 +17,17 @@ Values = dict[str, Any]
 Query = Callable[[str], Sequence[Sequence[Any]]]
 FIRST = 5
 """How many of each kind of difference are named."""
-LOOKUP = 500
+LOOKUP = 4_000
+"""Rows whose successors are looked up at once; their keys as text must fit the engine's limit of 256 KiB a query."""
 Range = tuple[int, int]
+
+
+class Row(NamedTuple):
+    """A message that the table lacks: its key, and the value by which its row wins (0 where that is the offset)."""
+
+    offset: int
+    key: tuple[Any, ...]
+    version: int
 
 
 class ReadsLog(Protocol):
@@ -150,23 +159,32 @@ def _explain(
     positions: Positions,
 ) -> None:
     """Let the log say what stands at the offsets that the tables lack."""
-    found, lost = 0, []
-    rows: list[tuple[int, Values]] = []
+    found = 0
+    lost: list[tuple[int, str]] = []
+    rows: list[Row] = []
+
+    def look_up() -> None:
+        replaced = _replaced(dataset, rows, query)
+        positions.superseded += len(replaced)
+        lost.extend((row.offset, _named(dataset, row.key)) for row in rows if row.offset not in replaced)
+        rows.clear()
+
     for entry in log.entries(dataset.topic, extent.partition, missing):
         found += 1
         if not entry.value:
             positions.empty += 1
             continue
         try:
-            rows.append((entry.offset, decoder.decode(entry.value)))
+            values = decoder.decode(entry.value)
         except Undecodable as error:
             lost.append((entry.offset, f"{error}: not set aside"))
+            continue
+        key = tuple(values[name] for name in dataset.order_by)
+        rows.append(Row(entry.offset, key, values.get(dataset.version_by, 0)))
+        if len(rows) == LOOKUP:
+            look_up()
+    look_up()
     positions.not_in_log += sum(last - first for first, last in missing) - found
-    for start in range(0, len(rows), LOOKUP):
-        chunk = rows[start : start + LOOKUP]
-        replaced = _replaced(dataset, chunk, query)
-        positions.superseded += len(replaced)
-        lost += [(offset, _named(dataset, values)) for offset, values in chunk if offset not in replaced]
     behind = [offset for offset, _ in lost if offset >= reached]
     positions.behind += len(behind)
     lost = sorted((offset, what) for offset, what in lost if offset < reached)
@@ -178,32 +196,33 @@ def _explain(
         positions.failures.append(f"{dataset.name}: partition {extent.partition}: {len(lost)} such messages in all")
 
 
-def _named(dataset: Dataset, values: Values) -> str:
-    return ", ".join(f"{name} {values[name]}" for name in dataset.order_by)
+def _named(dataset: Dataset, key: tuple[Any, ...]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in zip(dataset.order_by, key, strict=True))
 
 
-def _replaced(dataset: Dataset, rows: Sequence[tuple[int, Values]], query: Query) -> set[int]:
+def _replaced(dataset: Dataset, rows: Sequence[Row], query: Query) -> set[int]:
     """Offsets of the rows whose key the table holds with more events, or with as many and a later offset."""
+    if not rows:
+        return set()
     kinds = {f.name: f.type for f in dataset.latest.fields}
     key = dataset.order_by
     selected = ", ".join(f"toUnixTimestamp64Milli({n})" if kinds[n] == "timestamp-millis" else n for n in key)
-    wanted = ", ".join("(" + ", ".join(_literal(kinds[name], values[name]) for name in key) + ")" for _, values in rows)
+    columns = zip(*(row.key for row in rows), strict=True)
+    arrays = ", ".join(_array(kinds[name], column) for name, column in zip(key, columns, strict=True))
+    fields = ", ".join(f"wanted.{number}" for number in range(1, len(key) + 1))
     version = "0" if dataset.version_by == "offset" else dataset.version_by
     newest = {
         tuple(found[:-2]): (found[-2], found[-1])
         for found in query(
             f"SELECT {selected}, max({version}) AS version, argMax(offset, ({version}, offset)) FROM {dataset.name} "
-            f"WHERE ({', '.join(key)}) IN ({wanted}) GROUP BY {', '.join(key)}"
+            f"WHERE ({', '.join(key)}) IN (SELECT {fields} FROM (SELECT arrayJoin(arrayZip({arrays})) AS wanted)) "
+            f"GROUP BY {', '.join(key)}"
         )
     }
-    return {
-        offset
-        for offset, values in rows
-        if newest.get(tuple(values[name] for name in key), (-1, -1)) > (values.get(version, 0), offset)
-    }
+    return {row.offset for row in rows if newest.get(row.key, (-1, -1)) > (row.version, row.offset)}
 
 
-def _literal(kind: str, value: Any) -> str:
-    if kind == "timestamp-millis":
-        return f"fromUnixTimestamp64Milli(toInt64({value}), 'UTC')"
-    return sql_text(value) if kind == "string" else str(value)
+def _array(kind: str, values: Iterable[Any]) -> str:
+    """Values as an array: one literal to the engine's parser, however long."""
+    array = f"[{','.join(sql_text(value) if kind == 'string' else str(value) for value in values)}]"
+    return f"arrayMap(ms -> fromUnixTimestamp64Milli(ms, 'UTC'), {array})" if kind == "timestamp-millis" else array
