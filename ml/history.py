@@ -57,9 +57,8 @@ def histories(table: Merged, chosen: NDArray[np.intp]) -> Iterator[History]:
         values = np.full((len(rows), len(INPUTS), LOOK_BACK + 1), np.nan, dtype=np.float32)
         for back in range(LOOK_BACK + 1):
             # Rows are by meter and time, so the window `w` before stands at most `w` rows before.
-            candidate = rows - back
-            inside = candidate >= 0
-            same = inside & (table.meter_id[candidate] == table.meter_id[rows])
+            candidate = np.maximum(rows - back, 0)
+            same = (rows >= back) & (table.meter_id[candidate] == table.meter_id[rows])
             place = LOOK_BACK - (numbers[rows] - numbers[candidate])
             fits = same & (place >= 0)
             values[fits, :, place[fits]] = table.values[candidate[fits]]

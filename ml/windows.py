@@ -58,8 +58,9 @@ def windows_of(readings: Columns) -> dict[str, Column]:
 
 def counted_once(readings: Columns) -> dict[str, Column]:
     """The readings by meter and time; of several at one instant the last (law 5)."""
-    order = np.lexsort((readings["timestamp"], readings["meter_id"])) if length(readings) else slice(0)
-    ordered = take(readings, order)
+    if not length(readings):
+        return dict(readings)
+    ordered = take(readings, np.lexsort((readings["timestamp"], readings["meter_id"])))
     meter, timestamp = ordered["meter_id"], ordered["timestamp"]
     is_last = np.ones(len(meter), dtype=np.bool_)
     is_last[:-1] = (np.diff(meter) != 0) | (np.diff(timestamp) != 0)
