@@ -41,9 +41,8 @@ class ForestParameters(BaseModel):
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted pipeline, its trees, and each feature's share in them (in the order of FEATURES)."""
+    """The trees, and each feature's share in the drop of impurity (in the order of FEATURES)."""
 
-    pipeline: PipelineModel
     forest: Forest
     importance: F64
 
@@ -69,6 +68,7 @@ def fit(spark: SparkSession, features: F64, kinds: Kinds, parameters: ForestPara
     chosen, weights = thinned(kinds, parameters.seed)
     columns = {name: features[chosen, number] for number, name in enumerate(FEATURES)}
     frame = _frame(spark, {**columns, "kind": kinds[chosen].astype(np.float64), "weight": weights})
+    frame = frame.repartition(1).repartition(PARTITIONS)
     assembler = VectorAssembler(inputCols=list(FEATURES), outputCol="features")
     forest = RandomForestClassifier(
         labelCol="kind",
@@ -81,11 +81,12 @@ def fit(spark: SparkSession, features: F64, kinds: Kinds, parameters: ForestPara
     fitted: PipelineModel = Pipeline(stages=[assembler, forest]).fit(frame)
     fitted.save(str(saved_to))
     found = np.array(fitted.stages[-1].featureImportances.toArray())  # type: ignore[attr-defined]
-    return Fitted(fitted, read_trees(saved_to), found)
+    return Fitted(read_trees(saved_to), found)
 
 
-def spark_probabilities(spark: SparkSession, pipeline: PipelineModel, features: F64) -> F64:
-    """What the pipeline itself says, windows × classes: what serving is held against."""
+def spark_probabilities(spark: SparkSession, saved: Path, features: F64) -> F64:
+    """What a saved pipeline itself says, windows × classes: what serving is held against."""
+    pipeline = PipelineModel.load(str(saved))
     frame = _frame(spark, {name: features[:, number] for number, name in enumerate(FEATURES)})
     rows = pipeline.transform(frame).select("probability").collect()
     return np.array([row.probability.toArray() for row in rows])
@@ -127,4 +128,4 @@ def read_trees(saved: Path) -> Forest:
 
 
 def _frame(spark: SparkSession, columns: dict[str, F64]) -> DataFrame:
-    return spark.createDataFrame(pa.table(columns)).repartition(1).repartition(PARTITIONS)
+    return spark.createDataFrame(pa.table(columns))
