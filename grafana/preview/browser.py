@@ -44,8 +44,8 @@ def browser() -> Iterator["Browser"]:
 
 def show(page: "Page", url: str, uid: str) -> None:
     """Go to a dashboard, and return when every panel of it is drawn."""
+    page.goto("about:blank")  # else a new fragment alone would not load the page anew
     page.goto(f"{url}#{uid}")
-    page.reload()
     wait_drawn(page, uid)
 
 

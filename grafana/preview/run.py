@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import waitress
@@ -25,6 +26,7 @@ from infra.settings import Settings
 
 PART = "preview"
 THREADS = 4
+STOP_WITHIN_S = 5.0
 
 
 def pages() -> list[Page]:
@@ -63,7 +65,15 @@ def serving(settings: Settings, port: int = 0, refresh_s: int = REFRESH_S) -> It
     try:
         yield f"http://{HOST}:{port}/"
     finally:
-        server.close()
+        # In the server's own thread: it would trip over sockets that another one closes.
+        server.trigger.pull_trigger(lambda: _close(server))
+        serving_thread.join(STOP_WITHIN_S)
+
+
+def _close(server: Any) -> None:
+    for channel in list(server.active_channels.values()):
+        channel.handle_close()
+    server.close()
 
 
 def write(settings: Settings, path: Path) -> None:
