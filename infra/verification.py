@@ -9,20 +9,25 @@ from clickhouse.verify.run import Report, Verification
 from infra.settings import Settings
 from schemas.manifest import load_datasets
 from schemas.registry import Registry
+from stream_processing.grain import load_grains
+from stream_processing.pace import closes_after_s, paces
 from stream_processing.run import read_progress
 from stream_processing.settings import StreamSettings
 
 
 def verify(settings: Settings, wait_s: float, progress: Callable[[str], None]) -> Report:
-    """Verify as the reading user; the lateness is what the running stream states, else this environment's."""
+    """Verify as the reading user; when a row is final is what the stream said last, else what its settings say here."""
     client = connect(settings, reader=True)
 
     def query(sql: str, parameters: Mapping[str, float]) -> Sequence[Sequence[Any]]:
         rows: Sequence[Sequence[Any]] = client.query(sql, parameters=dict(parameters)).result_rows
         return rows
 
-    lateness_s = read_progress(settings.data_dir).get("lateness_s", StreamSettings().lateness_s)
+    grains = load_grains()
+    closes = read_progress(settings.data_dir).get("closes_after_s") or closes_after_s(
+        grains, paces(grains, StreamSettings())
+    )
     datasets = load_datasets(raw_topic=settings.kafka_topic)
     with Log(settings.kafka_brokers) as log:
         registry = Registry(settings.schema_registry_url)
-        return Verification(datasets, query, log, registry, lateness_s, progress).run(wait_s)
+        return Verification(datasets, query, log, registry, closes, progress).run(wait_s)

@@ -1,8 +1,9 @@
 """What the producers' commands share: settings from options, stopping in order, the summary."""
 
+import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -20,18 +21,29 @@ from producers.settings import SinkSettings
 
 M = TypeVar("M", bound=BaseModel)
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+UNIT = re.compile("_(ms|s|v)$")
 
 
-def from_options(model: type[M], **values: Any) -> M:
-    """A model from the values of options; a value that it refuses is a usage error that names the option."""
+def from_options(make: Callable[..., M], **values: Any) -> M:
+    """What `make` makes of the values of options; one that a model refuses is a usage error that names the option."""
     try:
-        return model(**values)
+        return make(**values)
     except ValidationError as error:
         sentences = []
         for fault in error.errors():
-            option = " ".join("--" + str(part).replace("_", "-") for part in fault["loc"])
+            option = _option(str(fault["loc"][0])) if fault["loc"] else ""
             sentences.append(f"{option}: {fault['msg']}" if option else fault["msg"].removeprefix("Value error, "))
         raise click.UsageError("; ".join(sentences)) from error
+
+
+def _option(field: str) -> str:
+    """The option that a model's field comes from: the parameter of its name, or of its name in another unit."""
+    context = click.get_current_context(silent=True)
+    options = (
+        {parameter.name or "": max(parameter.opts, key=len) for parameter in context.command.params} if context else {}
+    )
+    in_any_unit = {UNIT.sub("", name): option for name, option in options.items()}
+    return options.get(field) or in_any_unit.get(UNIT.sub("", field)) or "--" + field.replace("_", "-")
 
 
 def sink_settings(data_dir: Path, schema_version: int) -> SinkSettings:

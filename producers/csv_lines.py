@@ -18,7 +18,7 @@ from producers.columns import Column, instant, take
 from producers.hashing import I64
 from producers.local_time import Utc, parser, time_parser, to_utc
 from producers.settings import CsvOptions
-from producers.validation import violations
+from producers.validation import broken_rules, violations
 from schemas.avro import Record
 
 T = TypeVar("T")
@@ -76,6 +76,7 @@ class LineParser:
                 f"{', '.join(header) or 'nothing'}: name the columns and the separator with the options"
             )
         self._index = {name: header.index(name) for name in wanted}
+        self._timestamp = next(field for field in record.fields if field.name == "timestamp")
         self._carried = _Carried()
         self._date = parser(options.date_format)
         self._time = time_parser(options.time_format)
@@ -144,12 +145,13 @@ class LineParser:
                 self._texts(rows, options.time_column), self._time, 0, options.time_column, form, alive, faults
             )
             local += np.array(times, dtype=np.int64)
-        utc = to_utc(local, options.timezone)
+        utc = to_utc(np.where(is_utc, 0, local), options.timezone)
         for row in np.flatnonzero(alive & ~is_utc & (utc.first > utc.second)).tolist():
             problem = f"clocks in {options.timezone} jump over this time"
             faults.append(Fault(row, options.date_column, self._time_text(rows[row]), problem))
             alive[row] = False
         chosen = np.where(is_utc, local, self._first_or_second(utc, meter, alive & ~is_utc))
+        self._refuse_times(rows, chosen, alive, faults)
         self._refuse_disorder(rows, chosen, meter, alive, faults)
         return chosen
 
@@ -166,6 +168,14 @@ class LineParser:
                 chosen[row] = utc.second[row]
             last_of[number] = int(chosen[row])
         return chosen
+
+    def _refuse_times(self, rows: Rows, timestamp: I64, alive: NDArray[np.bool_], faults: list[Fault]) -> None:
+        """Refuse instants out of contract, before they make every line after them look out of order."""
+        for violation in broken_rules(self._timestamp, timestamp, alive):
+            for row in violation.rows.tolist():
+                problem = f"{instant(int(timestamp[row]))}, {violation.rule}"
+                faults.append(Fault(row, self._options.date_column, self._time_text(rows[row]), problem))
+                alive[row] = False
 
     def _refuse_disorder(
         self, rows: Rows, timestamp: I64, meter: I64, alive: NDArray[np.bool_], faults: list[Fault]
@@ -226,7 +236,7 @@ class LineParser:
         decimal = self._options.decimal
 
         def number(text: str) -> float:
-            if "_" in text:  # Python's grouping, which no meter writes
+            if "_" in text or (decimal != "." and "." in text):  # Python's grouping, or that of thousands
                 raise ValueError(text)
             return scale(float(text.replace(decimal, ".")))
 

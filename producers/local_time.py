@@ -15,6 +15,8 @@ from producers.hashing import I64
 QUARTER_MS = 900_000
 EPOCH = datetime(1970, 1, 1)
 MS = timedelta(milliseconds=1)
+FARTHEST_MS = 2**53
+"""Numbers beyond this are no times in ms since 1970: it is the year 287,396."""
 
 
 class Moment(NamedTuple):
@@ -27,15 +29,15 @@ class Moment(NamedTuple):
 def parser(form: str) -> Callable[[str], Moment]:
     """What parses one text in this form: `iso`, `unix`, `unix-ms`, or a pattern of strptime.
 
-    The parser raises ValueError for a text that is not in the form.
+    The parser raises ValueError or OverflowError for a text that is not in the form.
     """
     match form:
         case "iso":
             return lambda text: _moment(datetime.fromisoformat(text.strip()))
         case "unix":
-            return lambda text: Moment(round(float(text) * 1000), True)
+            return lambda text: _since_1970(text, lambda digits: round(float(digits) * 1000))
         case "unix-ms":
-            return lambda text: Moment(int(text), True)
+            return lambda text: _since_1970(text, int)
         case pattern:
             return lambda text: _moment(datetime.strptime(text.strip(), pattern))
 
@@ -44,6 +46,13 @@ def time_parser(form: str) -> Callable[[str], int]:
     """What parses a time of day to ms since midnight."""
     midnight = datetime(1900, 1, 1)
     return lambda text: (datetime.strptime(text.strip(), form) - midnight) // MS
+
+
+def _since_1970(text: str, to_ms: Callable[[str], int]) -> Moment:
+    ms = to_ms(text)
+    if "_" in text or abs(ms) > FARTHEST_MS:  # Python's grouping, which no clock writes; or no time at all
+        raise ValueError(text)
+    return Moment(ms, True)
 
 
 def _moment(parsed: datetime) -> Moment:

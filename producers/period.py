@@ -43,4 +43,5 @@ def span(period: Period, found: Resume, now_ms: int) -> Span:
         return Span(max(period.from_ms, going_on_ms), end_ms)
     if period.skip_missed:
         return Span(max(end_ms, going_on_ms), end_ms)
-    return Span(going_on_ms, end_ms)
+    # Nothing lies between what is complete and where the rest began, unless it is before the topic's first reading.
+    return Span(going_on_ms if found.began_ms is None else found.began_ms, end_ms)

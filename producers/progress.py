@@ -17,7 +17,7 @@ class Progress(Protocol):
     """How a producer tells how far it is."""
 
     def at(self, event_ms: int, acknowledged: int) -> None:
-        """All readings before this event time are acknowledged; so many since the start."""
+        """Readings until this event time are handed to Kafka's client; so many since the start are acknowledged."""
 
     def note(self, text: str) -> None:
         """Something happened, or is waited for."""

@@ -26,6 +26,13 @@ class Resume:
     present: I64
     """The readings after `complete_ms` that are in the topic, as `_numbers` has them, sorted."""
 
+    @property
+    def began_ms(self) -> int | None:
+        """The oldest reading after `complete_ms`; where the topic began later than that, its first."""
+        if self.complete_ms is None or not len(self.present):
+            return None
+        return self.complete_ms + int(self.present[0]) // METER_IDS
+
     def lacking(self, columns: Columns) -> NDArray[np.bool_]:
         """Which of these readings are not in the topic yet."""
         timestamp = columns["timestamp"]

@@ -149,7 +149,7 @@ class _Kafka:
     def __init__(self, settings: SinkSettings, stop: Event, progress: Progress) -> None:
         self._settings, self.stop, self._progress = settings, stop, progress
         self._dataset: Dataset = load_datasets(raw_topic=settings.topic)[RAW]
-        self._registry = Registry(settings.schema_registry_url)
+        self._registry = Registry(settings.schema_registry_url, deadline_s=settings.answer_timeout_s)
         self.record = self._dataset.latest
 
     def open(self) -> KafkaSink:

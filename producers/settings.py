@@ -131,7 +131,7 @@ class SinkSettings(Frozen):
     queue_messages: Annotated[int, Field(ge=1000)] = 100_000
     """Messages that may wait in memory for the broker."""
     answer_timeout_s: Annotated[float, Field(gt=0)] = 30.0
-    """How long a broker may stay silent when the producer starts; later it waits without limit."""
+    """How long broker and registry may stay silent when the producer starts; later it waits without limit."""
     stop_timeout_s: Annotated[float, Field(ge=0)] = 10.0
     """How long a producer that was told to stop still waits for acknowledgements."""
 

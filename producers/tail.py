@@ -121,9 +121,10 @@ class TailReader:
     def _messages(self, number: int, start: int, end: int) -> Iterator[Message]:
         """The messages of a partition from `start` to before `end`."""
         self._consumer.assign([TopicPartition(self._topic, number, start)])
-        heard, trouble = time.monotonic(), "no message"
+        heard, trouble, following = time.monotonic(), "no message", start
         while True:
-            for message in self._consumer.consume(FETCH, timeout=1.0):
+            # No more than the window holds: the client would wait for them until the timeout.
+            for message in self._consumer.consume(min(FETCH, end - following), timeout=1.0):
                 error = message.error()
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:
                     trouble = error.str()
@@ -131,7 +132,7 @@ class TailReader:
                 offset = message.offset()
                 if error is not None or offset is None or offset >= end:
                     return
-                heard = time.monotonic()
+                heard, following = time.monotonic(), offset + 1
                 yield message
                 if offset == end - 1:
                     return

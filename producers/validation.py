@@ -35,7 +35,7 @@ def check(record: Record, columns: Columns) -> None:
     for violation in violations(record, columns):
         row = int(violation.rows[0])
         where = [f"meter {columns['meter_id'][row]}"] if "meter_id" in columns else []
-        where += [f"at {instant(int(columns['timestamp'][row]))}"] if "timestamp" in columns else []
+        where += [f"at {instant(int(np.ma.getdata(columns['timestamp'])[row]))}"] if "timestamp" in columns else []
         others = f" ({len(violation.rows)} of {length(columns)} readings)" if len(violation.rows) > 1 else ""
         raise OutOfContract(
             f"{violation.field} of {' '.join(where) or f'reading {row}'} is {columns[violation.field][row]}, "
@@ -57,10 +57,11 @@ def violations(record: Record, columns: Columns) -> Iterator[Violation]:
         given = ~np.ma.getmaskarray(values)
         if not field.nullable and not given.all():
             yield Violation(field.name, np.flatnonzero(~given), "null, and may not be")
-        yield from _broken(field, np.ma.getdata(values), given)
+        yield from broken_rules(field, np.ma.getdata(values), given)
 
 
-def _broken(field: Field, values: Column, given: NDArray[np.bool_]) -> Iterator[Violation]:
+def broken_rules(field: Field, values: Column, given: NDArray[np.bool_]) -> Iterator[Violation]:
+    """Every rule of one field that some of the given values break; raises as `violations` does for a wrong type."""
     if values.dtype.kind not in _kinds(field):
         raise OutOfContract(f"column {field.name} is of type {values.dtype}, the contract has {field.type}; convert it")
     rules: list[tuple[NDArray[np.bool_], str]] = []

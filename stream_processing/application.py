@@ -13,6 +13,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from stream_processing.context import Context
 from stream_processing.framing import UNKNOWN_ID
 from stream_processing.grain import Grain
+from stream_processing.pace import Pace, paces
 from stream_processing.schema_ids import SchemaIds
 from stream_processing.settings import StreamSettings
 
@@ -28,6 +29,7 @@ class Run:
     """One grain's query as it goes: when to try again, and what went wrong last."""
 
     grain: Grain
+    pace: Pace
     ids: SchemaIds
     query: StreamingQuery | None = None
     started_at: float = 0.0
@@ -47,11 +49,11 @@ class Application:
 
     def __init__(self, context: Context, settings: StreamSettings, checkpoints: Path, log: Log) -> None:
         self._context = context
-        self._settings = settings
         self._checkpoints = checkpoints
         self._log = log
+        pace = paces(context.grains, settings)
         self._runs = {
-            name: Run(grain, SchemaIds(context.datasets[grain.source], context.registry))
+            name: Run(grain, pace[name], SchemaIds(context.datasets[grain.source], context.registry))
             for name, grain in context.grains.items()
         }
 
@@ -105,19 +107,19 @@ class Application:
             self._log(f"{name}: {run.error}; trying again in {pause_s:g} s")
 
     def _start(self, name: str, run: Run) -> None:
-        context, grain, settings = self._context, run.grain, self._settings
+        context, grain, pace = self._context, run.grain, run.pace
         run.ids.refresh()
         topic = context.datasets[grain.source].topic
-        source = context.kafka.stream(context.spark, topic, settings.max_messages_per_trigger)
+        source = context.kafka.stream(context.spark, topic, pace.max_messages_per_trigger)
         rows = grain.prepare(run.ids.decode(source), context.datasets)
-        rows = rows.withWatermark(grain.event_time, f"{settings.lateness_s} seconds")
+        rows = rows.withWatermark(grain.event_time, f"{pace.lateness_s} seconds")
         aggregated = grain.aggregate(rows, context.datasets)
         run.query = (
             context.kafka.sink(grain.messages(aggregated, context.datasets, context.schema_ids(grain)))
             .queryName(name)
             .outputMode(grain.output_mode)
             .option("checkpointLocation", str(self._checkpoints / name))
-            .trigger(processingTime=f"{settings.trigger_s} seconds")
+            .trigger(processingTime=f"{pace.trigger_s} seconds")
             .start()
         )
         run.started_at = time.monotonic()
@@ -131,7 +133,7 @@ class Application:
             raise failure
         context, unread = self._context, _unread(run)
         topic = context.datasets[run.grain.source].topic
-        refused = run.ids.learn(context.kafka.batch(context.spark, topic, unread))
+        refused = run.ids.learn(context.kafka.since(context.spark, topic, unread))
         for schema_id in sorted(refused):
             self._log(f"{topic}: schema id {schema_id} is not of its subject; messages that carry it are left out")
 

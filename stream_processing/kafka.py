@@ -1,13 +1,15 @@
 """Kafka as Spark reads and writes it."""
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
-REQUEST_TIMEOUT_S = 30.0
+Ranges = Mapping[int, Sequence[tuple[int, int]]]
+"""Partition → stretches of offsets [first, last), ascending and apart; every partition has at least one, if empty."""
 
 
 @dataclass(frozen=True)
@@ -28,26 +30,38 @@ class Kafka:
             .load()
         )
 
-    def batch(self, spark: SparkSession, topic: str, starting_offsets: str = "earliest") -> DataFrame:
+    def batch(self, spark: SparkSession, topic: str, ranges: Ranges | None = None) -> DataFrame:
+        """What the topic holds now within `ranges`; None: all of it."""
+        if ranges is None:
+            return self._read(spark, topic, "earliest", "latest")
+        # One read takes one range of each partition, so the second ranges are a second read, and so on.
+        turns = max(map(len, ranges.values()), default=0)
+        parts = [
+            self._read(spark, topic, _offsets(topic, ranges, turn, 0), _offsets(topic, ranges, turn, 1))
+            for turn in range(max(turns, 1))
+        ]
+        return reduce(DataFrame.unionByName, parts)
+
+    def since(self, spark: SparkSession, topic: str, starting_offsets: str) -> DataFrame:
         """What the topic holds now, from `starting_offsets` ("earliest", or Spark's JSON) to its end."""
-        options = {"startingOffsets": starting_offsets, "endingOffsets": "latest"}
+        return self._read(spark, topic, starting_offsets, "latest")
+
+    def _read(self, spark: SparkSession, topic: str, starting_offsets: str, ending_offsets: str) -> DataFrame:
+        options = {"startingOffsets": starting_offsets, "endingOffsets": ending_offsets, "failOnDataLoss": "true"}
         return spark.read.format("kafka").options(**self._source(topic), **options).load()
 
     def sink(self, messages: DataFrame) -> DataStreamWriter:
-        """A writer of `topic`, `key`, `value`; at least once, so readers merge by law 3."""
-        return messages.writeStream.format("kafka").options(**self._producer())
+        """A writer of `write`'s columns batch by batch; at least once, so readers merge by law 3."""
+        return messages.writeStream.foreachBatch(lambda batch, _: self.write(batch))
 
     def write(self, messages: DataFrame) -> None:
-        """Write a batch of `topic`, `key`, `value`; returns when all of them are acknowledged."""
-        messages.write.format("kafka").options(**self._producer()).save()
+        """Write a batch of `window_start`, `topic`, `key`, `value`; returns when all of them are acknowledged.
 
-    def beginnings(self, topic: str) -> dict[int, int]:
-        """The first offset that each partition still has; above 0 where retention has removed what came before."""
-        admin = AdminClient({"bootstrap.servers": self.brokers})
-        partitions = admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions
-        wanted = {TopicPartition(topic, partition): OffsetSpec.earliest() for partition in partitions}
-        answers = admin.list_offsets(wanted, request_timeout=REQUEST_TIMEOUT_S)
-        return {where.partition: answer.result().offset for where, answer in answers.items()}
+        One task writes, in the order of `window_start`: a batch may span many hours of event time, and a reader that
+        looks in while it is written would else take the rows that are still to come for late ones.
+        """
+        ordered = messages.repartition(1).sortWithinPartitions("window_start")
+        ordered.select("topic", "key", "value").write.format("kafka").options(**self._producer()).save()
 
     def _source(self, topic: str) -> dict[str, str]:
         return {
@@ -60,5 +74,17 @@ class Kafka:
         return {
             "kafka.bootstrap.servers": self.brokers,
             "kafka.compression.type": "lz4",
-            "kafka.linger.ms": "20",
+            "kafka.linger.ms": "5",
         }
+
+
+def _offsets(topic: str, ranges: Ranges, turn: int, side: int) -> str:
+    """Spark's JSON for the starts (side 0) or ends (side 1) of each partition's stretch of that turn.
+
+    A partition that has no more stretches gets an empty one at the end of its last.
+    """
+    chosen = {
+        str(partition): stretches[turn][side] if turn < len(stretches) else stretches[-1][1]
+        for partition, stretches in ranges.items()
+    }
+    return json.dumps({topic: chosen})

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -24,17 +24,20 @@ from stream_processing.application import Application
 from stream_processing.context import Context
 from stream_processing.grain import load_grains
 from stream_processing.kafka import Kafka
-from stream_processing.repair import Span, repair
+from stream_processing.pace import closes_after_s, paces
+from stream_processing.repair import Span
 from stream_processing.session import is_alive, start_session
 from stream_processing.settings import StreamSettings
 
 PART = "stream"
-FIRST_GRAIN = "meter_30s"
 Log = Callable[[str], None]
 
 
 def progress_file(data_dir: Path) -> Path:
-    """Where the application says how it does, as JSON: `lateness_s`, and by grain what `Application.state` gives."""
+    """Where the application says how it does, as JSON.
+
+    `at` (seconds since 1970), `closes_after_s` by dataset (see `pace`), and `grains`: what `Application.state` gives.
+    """
     return data_dir / "stream" / "progress.json"
 
 
@@ -46,10 +49,10 @@ def read_progress(data_dir: Path) -> dict[str, Any]:
 
 
 def watermark(data_dir: Path) -> datetime | None:
-    """The first grain's watermark as last told: windows that end later are open. None if it never had one."""
-    grain = read_progress(data_dir).get("grains", {}).get(FIRST_GRAIN, {})
-    told = grain.get("progress", {}).get("watermark")
-    return datetime.fromisoformat(told) if told else None
+    """The oldest watermark of any grain as last told: windows that end later may be open. None if one never had any."""
+    grains = read_progress(data_dir).get("grains", {})
+    told = [grain["progress"].get("watermark") for grain in grains.values()]
+    return min(map(datetime.fromisoformat, told)) if told and all(told) else None
 
 
 def run_stream(settings: Settings, stream_settings: StreamSettings, log: Log) -> None:
@@ -65,16 +68,17 @@ def run_stream(settings: Settings, stream_settings: StreamSettings, log: Log) ->
         signal.signal(name, lambda *_: stopping.set())
     processes.record(settings.data_dir, PART, psutil.Process())
     try:
-        with _context(settings, stream_settings) as context:
+        with open_context(settings, stream_settings) as context:
             checkpoints = settings.data_dir / "checkpoints"
             application = Application(context, stream_settings, checkpoints, log)
+            closes = closes_after_s(context.grains, paces(context.grains, stream_settings))
 
             def report(state: dict[str, Any]) -> None:
                 if not is_alive(context.spark):
                     raise SmartmeterError(
                         "Spark's JVM has ended; start `smartmeter stream` again, it goes on from there"
                     )
-                told = {"lateness_s": stream_settings.lateness_s, "at": time.time(), "grains": state}
+                told = {"closes_after_s": closes, "at": time.time(), "grains": state}
                 _write(progress_file(settings.data_dir), json.dumps(told))
 
             application.run(stopping.is_set, report)
@@ -83,19 +87,14 @@ def run_stream(settings: Settings, stream_settings: StreamSettings, log: Log) ->
     log("stopped")
 
 
-def run_repair(settings: Settings, stream_settings: StreamSettings, span: Span) -> dict[str, int]:
-    """Recompute and emit the windows of `span`; rows by topic."""
-    with _context(settings, stream_settings) as context:
-        return repair(context, span)
-
-
 def open_windows(data_dir: Path) -> Span:
     """The windows that the stream has not yet emitted; all of them if it never ran."""
-    return Span(start=watermark(data_dir) or datetime.fromtimestamp(0, UTC))
+    return Span(start=watermark(data_dir))
 
 
 @contextmanager
-def _context(settings: Settings, stream_settings: StreamSettings) -> Iterator[Context]:
+def open_context(settings: Settings, stream_settings: StreamSettings) -> Iterator[Context]:
+    """A session and what is declared; the session ends with it."""
     spark = start_session(stream_settings, jars("spark"), java_home(17))
     try:
         yield Context(

@@ -1,21 +1,38 @@
 """Settings of the streaming application, from the environment."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+NotNegative = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class GrainSettings(BaseModel):
+    """What differs for one grain; None: as the grain's file says, else as the application has it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lateness_s: NotNegative | None = None
+    trigger_s: NotNegative | None = None
+    max_messages_per_trigger: Positive | None = None
 
 
 class StreamSettings(BaseSettings):
     """How the application trades latency for cost; a new lateness or trigger takes effect at the next start.
 
-    `lateness_s`: how long after the newest reading a window still waits for others, in event time. `shuffle_partitions`
-    is fixed by the first start: the checkpoint holds state by partition.
+    `lateness_s`: how long after the newest reading a window still waits for others, in event time. `grains`: what
+    differs by grain, as JSON in STREAM_GRAINS. `shuffle_partitions` is fixed by the first start: the checkpoint holds
+    state by partition.
     """
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="STREAM_")
 
-    lateness_s: int = Field(default=60, ge=0)
-    trigger_s: int = Field(default=5, ge=0)
-    max_messages_per_trigger: int = Field(default=1_000_000, ge=1)
-    shuffle_partitions: int = Field(default=2, ge=1)
-    cores: int = Field(default=2, ge=1)
+    lateness_s: NotNegative = 60
+    trigger_s: NotNegative = 5
+    max_messages_per_trigger: Positive = 1_000_000
+    grains: dict[str, GrainSettings] = Field(default_factory=dict)
+    shuffle_partitions: Positive = 2
+    cores: Positive = 2
     driver_memory: str = "2g"

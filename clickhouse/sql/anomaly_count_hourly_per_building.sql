@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS anomaly_count_hourly_per_building
     window_start DateTime64(3, 'UTC') COMMENT 'First instant of the 1 h window, UTC; included. Unit: ms.' CODEC(DoubleDelta, ZSTD(1)),
     window_end DateTime64(3, 'UTC') COMMENT 'End of the window, UTC; not included. Unit: ms.' CODEC(DoubleDelta, ZSTD(1)),
     event_count Int64 COMMENT 'Distinct readings in the window; between two rows of one key and window the one with more wins. Unit: readings.' CODEC(T64, ZSTD(1)),
-    meter_count Int64 COMMENT 'Meters with a reading in the window. Unit: meters.' CODEC(T64, ZSTD(1)),
+    meter_count Int64 COMMENT 'Meters with a reading in the window. For each 5 min a meter is in the building of its last reading there, and counts in two buildings if it moves within the hour; to each, its readings in the other are as if there were none. Unit: meters.' CODEC(T64, ZSTD(1)),
     failure_count Int64 COMMENT 'Readings with status bit 0, failure. Unit: readings.' CODEC(T64, ZSTD(1)),
     spike_count Int64 COMMENT 'Readings with status bit 1, spike. Unit: readings.' CODEC(T64, ZSTD(1)),
     low_consumption_count Int64 COMMENT 'Readings with status bit 2, low consumption. Unit: readings.' CODEC(T64, ZSTD(1)),

@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS meter_hourly_voltage_monitoring
     voltage_avg_v Float64 COMMENT 'Mean voltage: sum of millivolts / (event_count x 10^3). Unit: V.' CODEC(ZSTD(1)),
     voltage_min_v Float64 COMMENT 'Least voltage. Unit: V.' CODEC(ZSTD(1)),
     voltage_max_v Float64 COMMENT 'Greatest voltage. Unit: V.' CODEC(ZSTD(1)),
-    voltage_std_v Float64 COMMENT 'Population standard deviation from the integer sums: sqrt(max(0, n x S2 - S1^2)) / n, S1 and S2 the sum and the sum of squares. Unit: V.' CODEC(ZSTD(1)),
+    voltage_std_v Float64 COMMENT 'Population standard deviation from the integer sums: sqrt(max(0, n x S2 - S1^2)) / (n x 10^3), n event_count, S1 and S2 the sum and the sum of squares in mV; the difference is exact. Unit: V.' CODEC(ZSTD(1)),
     voltage_outside_count Int64 COMMENT 'Readings below the lower or above the upper voltage limit. Unit: readings.' CODEC(T64, ZSTD(1)),
     voltage_outside_share Float64 COMMENT 'voltage_outside_count / event_count. Unit: 1.' CODEC(ZSTD(1)),
     topic LowCardinality(String) COMMENT 'Topic of the message.' CODEC(ZSTD(1)),

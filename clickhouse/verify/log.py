@@ -1,14 +1,17 @@
 """Kafka's side: where each partition begins and ends, and what stands at given offsets."""
 
+import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra.errors import SmartmeterError
 
 REQUEST_TIMEOUT_S = 15.0
+POLL_S = 0.1
 BATCH = 10_000
 SEEK_OVER = 50_000
 
@@ -24,11 +27,12 @@ class Extent:
 
 @dataclass(frozen=True)
 class Entry:
-    """What the log holds at one offset; `value` is None for a tombstone."""
+    """What the log holds at one offset; `value` is None for a tombstone, `produced_at_ms` the message's own time."""
 
     partition: int
     offset: int
     value: bytes | None
+    produced_at_ms: int
 
 
 class Log:
@@ -62,6 +66,15 @@ class Log:
             raise SmartmeterError(f"Kafka does not answer ({error}); `smartmeter status` tells what runs") from error
         return [Extent(partition, begin, end) for partition, (begin, end) in found]
 
+    def produced_at(self, topic: str, extent: Extent) -> datetime | None:
+        """The time in the log of the oldest message within an extent; None if it has none."""
+        for message in self._from(topic, extent.partition, extent.begin, extent.begin + 1):
+            offset = message.offset()
+            if offset is None or offset >= extent.end:
+                return None
+            return datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+        return None
+
     def entries(self, topic: str, partition: int, ranges: Sequence[tuple[int, int]]) -> Iterator[Entry]:
         """What the log holds within `ranges`, each [first, last), ascending and apart; in order.
 
@@ -69,19 +82,25 @@ class Log:
         """
         for near in neighbours(ranges):
             starts = [first for first, _ in near]
-            for entry in self._from(topic, partition, near[0][0]):
-                if entry.offset >= near[-1][1]:
+            for message in self._from(topic, partition, near[0][0], near[-1][1]):
+                offset = message.offset()
+                assert offset is not None, "a message that was delivered has an offset"
+                if offset >= near[-1][1]:
                     break
-                first, last = near[bisect_right(starts, entry.offset) - 1]
-                if first <= entry.offset < last:
-                    yield entry
+                first, last = near[bisect_right(starts, offset) - 1]
+                if first <= offset < last:
+                    yield Entry(partition, offset, message.value(), message.timestamp()[1])
 
-    def _from(self, topic: str, partition: int, offset: int) -> Iterator[Entry]:
-        """Every message from an offset to the partition's end as it is when reached."""
+    def _from(self, topic: str, partition: int, offset: int, last: int) -> Iterator[Message]:
+        """Every message from an offset to the partition's end as it is when reached; `last`: how far is of interest."""
         self._consumer.assign([TopicPartition(topic, partition, offset)])
+        heard = time.monotonic()
         while True:
-            messages = self._consumer.consume(BATCH, timeout=REQUEST_TIMEOUT_S)
-            if not messages:
+            # A batch is waited for as long as it is not full, whatever it holds: so ask for no more than can come.
+            messages = self._consumer.consume(max(1, min(BATCH, last - offset)), timeout=POLL_S)
+            if messages:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > REQUEST_TIMEOUT_S:
                 raise SmartmeterError(f"Kafka gave nothing from {topic} for {REQUEST_TIMEOUT_S:g} s; is the broker up?")
             for message in messages:
                 error = message.error()
@@ -89,9 +108,8 @@ class Log:
                     return
                 if error is not None:
                     raise SmartmeterError(f"Kafka: reading {topic}: {error}")
-                at = message.offset()
-                assert at is not None, "a message that was delivered has an offset"
-                yield Entry(partition, at, message.value())
+                offset = (message.offset() or 0) + 1
+                yield message
 
 
 def neighbours(ranges: Sequence[tuple[int, int]], seek_over: int = SEEK_OVER) -> list[list[tuple[int, int]]]:

@@ -3,22 +3,34 @@
 What a table lacks is looked up in the log, and the log must explain it.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from clickhouse.ddl import literal as sql_text
 from clickhouse.ddl import names
 from clickhouse.verify.log import Entry, Extent
-from schemas.codec import Decoder, Undecodable
+from schemas.codec import Undecodable
 from schemas.manifest import Dataset
+from schemas.reader import ContractReader
 
 Values = dict[str, Any]
 Query = Callable[[str], Sequence[Sequence[Any]]]
+DAY_S = 86_400
 FIRST = 5
 """How many of each kind of difference are named."""
-LOOKUP = 500
+LOOKUP = 4_000
+"""Rows whose successors are looked up at once; their keys as text must fit the engine's limit of 256 KiB a query."""
 Range = tuple[int, int]
+
+
+class Row(NamedTuple):
+    """A message that the table lacks: its key, and the value by which its row wins (0 where that is the offset)."""
+
+    offset: int
+    key: tuple[Any, ...]
+    version: int
 
 
 class ReadsLog(Protocol):
@@ -29,11 +41,13 @@ class ReadsLog(Protocol):
 
 @dataclass
 class Positions:
-    """The account of one topic: messages = rows + unreadable + empty + superseded + not_in_log + behind, or failures.
+    """The account of one topic: messages = rows + unreadable + empty + superseded + not_in_log + expired + behind, or
+    failures.
 
     `empty` are empty values and tombstones. `superseded` are messages whose row another with the same key has replaced
-    for good (laws 3 and 5). `redelivered` are copies of rows that ClickHouse consumed again after a crash, equal to the
-    letter and merged when read. `behind` are messages at the end that ClickHouse has yet to consume.
+    for good (laws 3 and 5). `expired` are older than the table's TTL, and the log still has them. `redelivered` are
+    copies of rows that ClickHouse consumed again after a crash, equal to the letter and merged when read. `behind` are
+    messages at the end that ClickHouse has yet to consume.
     """
 
     messages: int = 0
@@ -42,21 +56,24 @@ class Positions:
     empty: int = 0
     superseded: int = 0
     not_in_log: int = 0
+    expired: int = 0
     redelivered: int = 0
     behind: int = 0
     failures: list[str] = field(default_factory=list)
 
 
-def account(dataset: Dataset, extents: Sequence[Extent], query: Query, log: ReadsLog, decoder: Decoder) -> Positions:
+def account(
+    dataset: Dataset, extents: Sequence[Extent], query: Query, log: ReadsLog, reader: ContractReader
+) -> Positions:
     """Account for every offset within `extents` of the dataset's topic."""
     positions = Positions()
     for extent in extents:
-        _account_partition(dataset, extent, query, log, decoder, positions)
+        _account_partition(dataset, extent, query, log, reader, positions)
     return positions
 
 
 def _account_partition(
-    dataset: Dataset, extent: Extent, query: Query, log: ReadsLog, decoder: Decoder, positions: Positions
+    dataset: Dataset, extent: Extent, query: Query, log: ReadsLog, reader: ContractReader, positions: Positions
 ) -> None:
     size = extent.end - extent.begin
     positions.messages += size
@@ -68,10 +85,10 @@ def _account_partition(
         positions.redelivered += stored - rows
         positions.failures += _told_differently(dataset, extent, query)
     if unreadable:
-        positions.failures += _wrongly_set_aside(dataset, extent, query, log, decoder)
+        positions.failures += _wrongly_set_aside(dataset, extent, query, log, reader)
     if rows + unreadable != size:
         missing, reached = _missing(dataset, extent, query)
-        _explain(dataset, extent, missing, reached, query, log, decoder, positions)
+        _explain(dataset, extent, missing, reached, query, log, reader, positions)
 
 
 def _within(dataset: Dataset, extent: Extent) -> str:
@@ -98,28 +115,26 @@ def _told_differently(dataset: Dataset, extent: Extent, query: Query) -> list[st
     ]
 
 
-def _wrongly_set_aside(dataset: Dataset, extent: Extent, query: Query, log: ReadsLog, decoder: Decoder) -> list[str]:
+def _wrongly_set_aside(
+    dataset: Dataset, extent: Extent, query: Query, log: ReadsLog, reader: ContractReader
+) -> list[str]:
     """Messages set aside as unreadable that can be read, and keep to the contract: lost by a consumer's fault."""
     table = names(dataset.name).unreadable
     rows = query(f"SELECT DISTINCT offset FROM {table} WHERE {_within(dataset, extent)} ORDER BY offset")
     ranges = [(int(offset), int(offset) + 1) for (offset,) in rows]
     wrong = []
     for entry in log.entries(dataset.topic, extent.partition, ranges):
-        if entry.value and _is_good(entry.value, decoder, dataset):
+        if entry.value and _is_good(entry, reader):
             wrong.append(f"partition {extent.partition} offset {entry.offset}")
     return [f"{dataset.name}: {where} is a good message and was set aside as unreadable" for where in wrong[:FIRST]]
 
 
-def _is_good(value: bytes, decoder: Decoder, dataset: Dataset) -> bool:
+def _is_good(entry: Entry, reader: ContractReader) -> bool:
     try:
-        values = decoder.decode(value)
+        reader.read(entry.value, entry.produced_at_ms)
     except Undecodable:
         return False
-    bounded = [f for f in dataset.latest.fields if values[f.name] is not None]
-    return all(
-        (f.minimum is None or values[f.name] >= f.minimum) and (f.maximum is None or values[f.name] <= f.maximum)
-        for f in bounded
-    )
+    return True
 
 
 def _missing(dataset: Dataset, extent: Extent, query: Query) -> tuple[list[Range], int]:
@@ -146,27 +161,39 @@ def _explain(
     reached: int,
     query: Query,
     log: ReadsLog,
-    decoder: Decoder,
+    reader: ContractReader,
     positions: Positions,
 ) -> None:
     """Let the log say what stands at the offsets that the tables lack."""
-    found, lost = 0, []
-    rows: list[tuple[int, Values]] = []
+    found = 0
+    lost: list[tuple[int, str]] = []
+    rows: list[Row] = []
+
+    def look_up() -> None:
+        replaced = _replaced(dataset, rows, query)
+        positions.superseded += len(replaced)
+        lost.extend((row.offset, _named(dataset, row.key)) for row in rows if row.offset not in replaced)
+        rows.clear()
+
     for entry in log.entries(dataset.topic, extent.partition, missing):
         found += 1
         if not entry.value:
             positions.empty += 1
             continue
+        if dataset.ttl_days is not None and entry.produced_at_ms < 1000 * (time.time() - DAY_S * dataset.ttl_days):
+            positions.expired += 1
+            continue
         try:
-            rows.append((entry.offset, decoder.decode(entry.value)))
+            values = reader.read(entry.value, entry.produced_at_ms)
         except Undecodable as error:
             lost.append((entry.offset, f"{error}: not set aside"))
+            continue
+        key = tuple(values[name] for name in dataset.order_by)
+        rows.append(Row(entry.offset, key, values.get(dataset.version_by, 0)))
+        if len(rows) == LOOKUP:
+            look_up()
+    look_up()
     positions.not_in_log += sum(last - first for first, last in missing) - found
-    for start in range(0, len(rows), LOOKUP):
-        chunk = rows[start : start + LOOKUP]
-        replaced = _replaced(dataset, chunk, query)
-        positions.superseded += len(replaced)
-        lost += [(offset, _named(dataset, values)) for offset, values in chunk if offset not in replaced]
     behind = [offset for offset, _ in lost if offset >= reached]
     positions.behind += len(behind)
     lost = sorted((offset, what) for offset, what in lost if offset < reached)
@@ -178,32 +205,33 @@ def _explain(
         positions.failures.append(f"{dataset.name}: partition {extent.partition}: {len(lost)} such messages in all")
 
 
-def _named(dataset: Dataset, values: Values) -> str:
-    return ", ".join(f"{name} {values[name]}" for name in dataset.order_by)
+def _named(dataset: Dataset, key: tuple[Any, ...]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in zip(dataset.order_by, key, strict=True))
 
 
-def _replaced(dataset: Dataset, rows: Sequence[tuple[int, Values]], query: Query) -> set[int]:
+def _replaced(dataset: Dataset, rows: Sequence[Row], query: Query) -> set[int]:
     """Offsets of the rows whose key the table holds with more events, or with as many and a later offset."""
+    if not rows:
+        return set()
     kinds = {f.name: f.type for f in dataset.latest.fields}
     key = dataset.order_by
     selected = ", ".join(f"toUnixTimestamp64Milli({n})" if kinds[n] == "timestamp-millis" else n for n in key)
-    wanted = ", ".join("(" + ", ".join(_literal(kinds[name], values[name]) for name in key) + ")" for _, values in rows)
+    columns = zip(*(row.key for row in rows), strict=True)
+    arrays = ", ".join(_array(kinds[name], column) for name, column in zip(key, columns, strict=True))
+    fields = ", ".join(f"wanted.{number}" for number in range(1, len(key) + 1))
     version = "0" if dataset.version_by == "offset" else dataset.version_by
     newest = {
         tuple(found[:-2]): (found[-2], found[-1])
         for found in query(
             f"SELECT {selected}, max({version}) AS version, argMax(offset, ({version}, offset)) FROM {dataset.name} "
-            f"WHERE ({', '.join(key)}) IN ({wanted}) GROUP BY {', '.join(key)}"
+            f"WHERE ({', '.join(key)}) IN (SELECT {fields} FROM (SELECT arrayJoin(arrayZip({arrays})) AS wanted)) "
+            f"GROUP BY {', '.join(key)}"
         )
     }
-    return {
-        offset
-        for offset, values in rows
-        if newest.get(tuple(values[name] for name in key), (-1, -1)) > (values.get(version, 0), offset)
-    }
+    return {row.offset for row in rows if newest.get(row.key, (-1, -1)) > (row.version, row.offset)}
 
 
-def _literal(kind: str, value: Any) -> str:
-    if kind == "timestamp-millis":
-        return f"fromUnixTimestamp64Milli(toInt64({value}), 'UTC')"
-    return sql_text(value) if kind == "string" else str(value)
+def _array(kind: str, values: Iterable[Any]) -> str:
+    """Values as an array: one literal to the engine's parser, however long."""
+    array = f"[{','.join(sql_text(value) if kind == 'string' else str(value) for value in values)}]"
+    return f"arrayMap(ms -> fromUnixTimestamp64Milli(ms, 'UTC'), {array})" if kind == "timestamp-millis" else array

@@ -1,14 +1,26 @@
 """A verification's report for people and for programs."""
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from clickhouse.verify.run import Report
 
-COLUMNS = ("rows", "unreadable", "empty", "superseded", "not_in_log", "redelivered", "behind")
+COLUMNS = {
+    "rows": "rows",
+    "unreadable": "set aside",
+    "empty": "empty",
+    "superseded": "replaced",
+    "not_in_log": "not in log",
+    "expired": "expired",
+    "redelivered": "redelivered",
+    "behind": "behind",
+}
+"""What a message can be, and how it is headed."""
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -16,8 +28,8 @@ def as_json(report: Report) -> dict[str, Any]:
     return {
         "verified": not report.failures,
         "failures": report.failures,
-        "closed_before": report.closed_before and report.closed_before.isoformat(),
-        "lateness_s": report.lateness_s,
+        "newest": report.newest and report.newest.isoformat(),
+        "closes_after_s": dict(report.closes_after_s),
         "seconds": round(report.seconds, 3),
         "positions": {name: asdict(positions) for name, positions in report.positions.items()},
         "values": {name: asdict(comparison) for name, comparison in report.values.items()},
@@ -26,20 +38,40 @@ def as_json(report: Report) -> dict[str, Any]:
 
 def print_report(report: Report, console: Console) -> None:
     """A table of what was accounted for, then every failure, then the verdict."""
-    table = Table(title="Every message accounted for, every row recomputed")
+    # Columns without a single number are left out: most systems have no bad messages, and terminals are narrow.
+    columns = [name for name in COLUMNS if any(getattr(one, name) for one in report.positions.values())]
+    table = Table(title="Every message accounted for, every row recomputed", box=box.SIMPLE_HEAD)
     table.add_column("dataset", no_wrap=True)
-    for title in ("messages", *(column.replace("_", " ") for column in COLUMNS), "recomputed equal", "open"):
-        table.add_column(title, justify="right")
+    for title in ("messages", *(COLUMNS[column] for column in columns), "equal", "open"):
+        table.add_column(title, justify="right", no_wrap=True)
     for name, positions in report.positions.items():
-        counts = [f"{getattr(positions, column):,}" if getattr(positions, column) else "·" for column in COLUMNS]
+        counts = [f"{getattr(positions, column):,}" if getattr(positions, column) else "·" for column in columns]
         values = report.values.get(name)
         compared = [f"{values.equal:,}", f"{values.open:,}"] if values else ["·", "·"]
         table.add_row(name, f"{positions.messages:,}", *counts, *compared)
     console.print(table)
     for failure in report.failures:
         console.print(f"[red]✗[/red] {failure}", soft_wrap=True, highlight=False)
-    if report.closed_before is not None:
-        until = f"{report.closed_before:%Y-%m-%d %H:%M:%S}"
-        console.print(f"Windows that end by {until} UTC are closed ({report.lateness_s} s of lateness).")
+    if report.newest is not None:
+        waits = sorted({report.closes_after_s[name] for name in report.values})
+        console.print(
+            f"The newest reading is of {report.newest:%Y-%m-%d %H:%M:%S} UTC; windows that end within "
+            f"{' or '.join(map(str, waits))} s of it are open."
+        )
     verdict = "[red]NOT VERIFIED[/red]" if report.failures else "[green]VERIFIED[/green]"
     console.print(f"{verdict} in {report.seconds:.1f} s", highlight=False)
+
+
+def print_line(report: Report, console: Console) -> None:
+    """One line for a whole report, and one for each failure."""
+    messages = sum(positions.messages for positions in report.positions.values())
+    equal = sum(comparison.equal for comparison in report.values.values())
+    still_open = sum(comparison.open for comparison in report.values.values())
+    verdict = "[red]NOT VERIFIED[/red]" if report.failures else "[green]VERIFIED[/green]"
+    console.print(
+        f"{datetime.now(UTC):%H:%M:%S} {verdict}: {messages:,} messages, {equal:,} rows equal, {still_open:,} open, "
+        f"{report.seconds:.1f} s",
+        highlight=False,
+    )
+    for failure in report.failures:
+        console.print(f"  [red]✗[/red] {failure}", soft_wrap=True, highlight=False)

@@ -9,8 +9,8 @@ from typing import Any
 from clickhouse.verify.log import Extent, Log
 from clickhouse.verify.positions import Positions, account
 from clickhouse.verify.values import Comparison, compare, is_aggregate
-from schemas.codec import Decoder
 from schemas.manifest import RAW, Dataset
+from schemas.reader import ContractReader
 from schemas.registry import Registry
 
 POLL_S = 1.0
@@ -22,12 +22,13 @@ Query = Callable[[str, Mapping[str, float]], Sequence[Sequence[Any]]]
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome by dataset. `closed_before`: windows that end later are still open; None without any reading."""
+    """The outcome by dataset. `newest`: of all readings, None without one. Windows of an aggregate that end within
+    `closes_after_s` of it are still open."""
 
     positions: Mapping[str, Positions]
     values: Mapping[str, Comparison]
-    closed_before: datetime | None
-    lateness_s: int
+    newest: datetime | None
+    closes_after_s: Mapping[str, int]
     seconds: float = 0.0
 
     @property
@@ -55,10 +56,10 @@ class Verification:
     query: Query
     log: Log
     registry: Registry
-    lateness_s: int
+    closes_after_s: Mapping[str, int]
     progress: Callable[[str], None] = lambda _: None
     _extents: dict[str, list[Extent]] = field(default_factory=dict)
-    _closed_before: datetime | None = None
+    _newest: datetime | None = None
     _raw_is_complete: bool = False
 
     def run(self, wait_s: float) -> Report:
@@ -74,22 +75,23 @@ class Verification:
             self.progress(f"waiting: {report.failures[0]}")
             time.sleep(POLL_S)
 
-    def _newest_closed(self) -> datetime | None:
+    def _newest_reading(self) -> datetime | None:
         [(count, newest)] = self.query(f"SELECT count(), max(timestamp) FROM {RAW}", {})
-        return newest - timedelta(seconds=self.lateness_s) if count else None
+        return newest if count else None
 
     def _check(self, started: float) -> Report:
         positions: dict[str, Positions] = {}
         values: dict[str, Comparison] = {}
         for name, dataset in self.datasets.items():
             self.progress(f"{name}: offsets")
-            decoder = Decoder(dataset.latest, self.registry)
-            positions[name] = account(dataset, self._extents[name], lambda sql: self.query(sql, {}), self.log, decoder)
+            reader = ContractReader(dataset, self.registry)
+            positions[name] = account(dataset, self._extents[name], lambda sql: self.query(sql, {}), self.log, reader)
         if not self._raw_is_complete:
-            self._closed_before = self._newest_closed()
+            self._newest = self._newest_reading()
             self._raw_is_complete = not positions[RAW].behind
         for name, dataset in self.datasets.items():
-            if self._closed_before is not None and is_aggregate(dataset):
+            if self._newest is not None and is_aggregate(dataset):
                 self.progress(f"{name}: values")
-                values[name] = compare(dataset, self._closed_before, self.query)
-        return Report(positions, values, self._closed_before, self.lateness_s, time.monotonic() - started)
+                closed_before = self._newest - timedelta(seconds=self.closes_after_s[name])
+                values[name] = compare(dataset, closed_before, self.query)
+        return Report(positions, values, self._newest, self.closes_after_s, time.monotonic() - started)

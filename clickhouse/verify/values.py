@@ -1,6 +1,7 @@
 """Every aggregate equals its recomputation: SQL over the readings, one file per dataset in `expected`.
 
-Expected and actual rows are compared as hashes by key, so memory is a few words a row.
+Expected and actual rows are compared as hashes by key, so memory is a few words a row; and in slices of meters or
+buildings, so the engine's memory does not grow with the number of readings.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from clickhouse.ddl import EXAMPLE, Column, literal, names, tables
-from schemas.manifest import Dataset
+from schemas.manifest import RAW, Dataset
 
 Query = Callable[[str, Mapping[str, float]], Sequence[Sequence[Any]]]
 EXPECTED = Path(__file__).parent / "expected"
 FIRST = 5
 """How many of each kind of difference are named."""
+SLICE_READINGS = 4_000_000
+"""Readings that one query recomputes from, at most, where no single meter or building has more."""
+READINGS = "FROM raw_data_latest"
+"""How the files in `expected` name their one source."""
 SENTENCES = {
     "missing": "is not in the table, though its time is over",
     "incomplete": "has fewer events than there are readings; late ones? `smartmeter repair` recomputes the window",
@@ -54,18 +59,73 @@ def compare(dataset: Dataset, closed_before: datetime, query: Query) -> Comparis
     """
     columns = _columns(dataset)
     comparison = Comparison()
-    for kind, count, keys in query(_difference_query(dataset, columns, closed_before), dataset.parameters):
-        if kind in ("equal", "open"):
-            setattr(comparison, kind, count)
-            continue
-        comparison.differing[kind] = count
-        for key in keys:
-            where = ", ".join(f"{name} {value}" for name, value in zip(dataset.order_by, key, strict=True))
-            detail = _altered(dataset, columns, key, query) if kind == "altered" else SENTENCES[kind]
-            comparison.failures.append(f"{dataset.name}: {where} {detail}")
+    found: dict[str, list[Sequence[str]]] = {}
+    for one in _slices(dataset, query):
+        for kind, count, keys in query(_difference_query(dataset, columns, one, closed_before), dataset.parameters):
+            if kind in ("equal", "open"):
+                setattr(comparison, kind, getattr(comparison, kind) + count)
+            else:
+                comparison.differing[kind] = comparison.differing.get(kind, 0) + count
+                found[kind] = [*found.get(kind, []), *keys][:FIRST]
+    for kind, keys in sorted(found.items()):
+        comparison.failures += _sentences(dataset, columns, kind, keys, query)
+        count = comparison.differing[kind]
         if count > len(keys):
             comparison.failures.append(f"{dataset.name}: {count} rows in all: {SENTENCES[kind]}")
     return comparison
+
+
+def _sentences(
+    dataset: Dataset, columns: Mapping[str, Column], kind: str, keys: Sequence[Sequence[str]], query: Query
+) -> list[str]:
+    sentences = []
+    for key in keys:
+        where = ", ".join(f"{name} {value}" for name, value in zip(dataset.order_by, key, strict=True))
+        detail = _altered(dataset, columns, key, query) if kind == "altered" else SENTENCES[kind]
+        sentences.append(f"{dataset.name}: {where} {detail}")
+    return sentences
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Rows whose first key column, a meter or a building, is in [first, last]; None is without limit."""
+
+    key: str
+    first: int | None
+    last: int | None
+
+    @property
+    def rows(self) -> str:
+        """The condition on rows of the dataset."""
+        limits = [f"{self.key} {sign} {n}" for sign, n in ((">=", self.first), ("<=", self.last)) if n is not None]
+        return " AND ".join(limits) or "1"
+
+    @property
+    def readings(self) -> str:
+        """The condition on readings: those that the rows depend on, and a meter's all or none."""
+        if self.key == "meter_id" or self.rows == "1":
+            return self.rows
+        return f"meter_id IN (SELECT meter_id FROM {RAW} WHERE {self.rows})"
+
+
+def _slices(dataset: Dataset, query: Query) -> list[Slice]:
+    """Everything, in ranges of the first key column with SLICE_READINGS each."""
+    key = dataset.order_by[0]
+    edges = _edges(query(f"SELECT {key}, count() FROM {RAW} GROUP BY {key} ORDER BY {key}", {}), SLICE_READINGS)
+    firsts, lasts = [None, *edges], [*(edge - 1 for edge in edges), None]
+    return [Slice(key, first, last) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def _edges(counts: Sequence[Sequence[int]], most: int) -> list[int]:
+    """Where ranges begin, save the first, such that each holds `most` at most or one value; `counts` are sorted."""
+    edges: list[int] = []
+    held = 0
+    for value, count in counts:
+        if held and held + count > most:
+            edges.append(value)
+            held = 0
+        held += count
+    return edges
 
 
 def _columns(dataset: Dataset) -> dict[str, Column]:
@@ -74,20 +134,24 @@ def _columns(dataset: Dataset) -> dict[str, Column]:
     return {column.name: column for column in stored.columns if column.name in contract}
 
 
-def _expected(dataset: Dataset, columns: Mapping[str, Column]) -> str:
-    """The recomputation, with every column of the type that the table has."""
+def _expected(dataset: Dataset, columns: Mapping[str, Column], one: Slice) -> str:
+    """The recomputation of a slice, with every column of the type that the table has."""
     sql = (EXPECTED / f"{dataset.name}.sql").read_text(encoding="utf-8")
+    if sql.count(READINGS) != 1:
+        raise ValueError(f"{dataset.name}.sql must read `{READINGS}` at one place")
+    source = READINGS.removeprefix("FROM ")
+    sql = sql.replace(READINGS, f"FROM (SELECT * FROM {source} WHERE {one.readings}) AS {source}")
     cast = ", ".join(f"CAST({name} AS {column.type}) AS {name}" for name, column in columns.items())
-    return f"SELECT {cast} FROM ({sql}) AS recomputed"
+    return f"SELECT {cast} FROM ({sql}) AS recomputed WHERE {one.rows}"
 
 
-def _difference_query(dataset: Dataset, columns: Mapping[str, Column], closed_before: datetime) -> str:
+def _difference_query(dataset: Dataset, columns: Mapping[str, Column], one: Slice, closed_before: datetime) -> str:
     key = ", ".join(dataset.order_by)
     hashed = ", ".join(f"ifNull(toString({n}), 'null')" if "Nullable" in c.type else n for n, c in columns.items())
     fields = f"{key}, window_end, event_count, sipHash64({hashed}) AS hash"
     sides = (
-        f"SELECT {fields}, 1 AS is_expected FROM ({_expected(dataset, columns)}) AS expected UNION ALL "
-        f"SELECT {fields}, 0 AS is_expected FROM {names(dataset.name).latest}"
+        f"SELECT {fields}, 1 AS is_expected FROM ({_expected(dataset, columns, one)}) AS expected UNION ALL "
+        f"SELECT {fields}, 0 AS is_expected FROM {names(dataset.name).latest} WHERE {one.rows}"
     )
     closed_ms = int(closed_before.timestamp() * 1000)
     return f"""
@@ -116,7 +180,8 @@ def _altered(dataset: Dataset, columns: Mapping[str, Column], key: Sequence[str]
     """Which columns differ, with both values."""
     pairs = zip(dataset.order_by, key, strict=True)
     where = " AND ".join(f"{name} = CAST({literal(value)} AS {columns[name].type})" for name, value in pairs)
-    sources = (f"({_expected(dataset, columns)})", names(dataset.name).latest)
+    one = Slice(dataset.order_by[0], int(key[0]), int(key[0]))
+    sources = (f"({_expected(dataset, columns, one)})", names(dataset.name).latest)
     fields = ", ".join(f"toString({name})" for name in columns)
     expected, actual = (
         query(f"SELECT {fields} FROM {source} AS side WHERE {where}", dataset.parameters)[0] for source in sources

@@ -1,31 +1,14 @@
 """`smartmeter simulate`"""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from infra.options import data_dir_option
-
-
-class Instant(click.ParamType[int]):
-    """ISO 8601 to ms since 1970; without an offset it is UTC."""
-
-    name = "TIME"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            parsed = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is not a time such as 2026-11-24T18:00", param, ctx)
-        aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-        return round(aware.timestamp() * 1000)
+from infra.options import Instant, data_dir_option
 
 
 @click.command()
-@click.option("--backfill", type=click.FloatRange(0, min_open=True), metavar="HOURS", help="Send the last hours.")
+@click.option("--backfill", type=click.FloatRange(0, 1e6, min_open=True), metavar="HOURS", help="Send the last hours.")
 @click.option("--from", "from_ms", type=Instant(), help="Send from this time on (UTC unless it has an offset).")
 @click.option("--to", "to_ms", type=Instant(), help="Up to before this time; now, if not given.")
 @click.option("--live", is_flag=True, help="Then go on at the pace of the clock. The default without a period.")
@@ -39,7 +22,7 @@ class Instant(click.ParamType[int]):
 @click.option(
     "--interval",
     "interval_s",
-    type=float,
+    type=click.FloatRange(0.001, 900),
     envvar="SLEEP_SECONDS",
     default=5.0,
     show_default=True,
@@ -107,6 +90,8 @@ def command(
         raise click.UsageError("--backfill says the same as --from and --to; give one of them")
     if to_ms is not None and (live or from_ms is None):
         raise click.UsageError("--to needs --from, and ends before anything is live")
+    if live_s is not None and not live and (from_ms is not None or backfill is not None):
+        raise click.UsageError("--for says how long to live; it needs --live")
     if backfill is not None:
         from_ms = wall_clock_ms() - round(backfill * 3_600_000)
     period = from_options(
@@ -124,7 +109,7 @@ def command(
         meters_per_building=meters_per_building,
         interval_ms=round(interval_s * 1000),
         seed=seed,
-        anomalies=from_options(Anomalies).scaled(anomalies),
+        anomalies=from_options(Anomalies().scaled, factor=anomalies),
     )
     pace = from_options(Pace, chunk_s=chunk_s, rate_limit=rate_limit)
     settings = sink_settings(data_dir, schema_version)

@@ -4,12 +4,17 @@ One system for all tests of this file, in the order in which they stand: each ad
 judges all of it.
 """
 
+import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
+from infra.rebuilding import reversed_names
 from infra.wait import until
 from schemas.avro import Record, parse_record
 from schemas.codec import Encoder
@@ -166,3 +171,89 @@ def test_verify_notices(system: System, change: str) -> None:
         system.execute(f"INSERT INTO {table} SELECT * FROM kept")
         system.execute("DROP TABLE kept")
     assert not system.verify().failures
+
+
+def checksums(system: System) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads(system.command("checksums", "--json").stdout)
+    return found
+
+
+def test_late_readings_are_counted_and_repaired(system: System) -> None:
+    """Half an hour of a meter that nobody heard of yet comes when its windows are long closed: an import of history."""
+    registry = Registry(system.settings.schema_registry_url)
+    encoder = Encoder(RAW.latest, registry.id_of(RAW.subject, RAW.latest))
+    begin = BEGIN.replace(minute=0, second=0) + timedelta(hours=1)
+    instants = [begin + timedelta(seconds=10 * n) for n in range(180)]
+    system.send(encoder.encode(reading(5, at)) for at in instants)
+    until(lambda: system.query("SELECT count() FROM raw_data WHERE meter_id = 5") == [(180,)], "the readings", 60)
+    failures = system.verify(wait_s=0).failures
+    assert any("meter_stats_30s: meter_id 5" in failure and "is not in the table" in failure for failure in failures)
+
+    done = system.command("repair", "--late")
+    assert "180 of them late" in done.stdout
+    assert not system.verify().failures
+    told = system.query("SELECT meter_id, late_count FROM late_readings_latest WHERE meter_id = 5")
+    assert [tuple(row) for row in told] == [(5, 180)]
+    energy = system.query("SELECT energy_kwh FROM meter_hourly_power_consumption_latest WHERE meter_id = 5")
+    assert energy[0][0] == pytest.approx(0.5 * (1790 + 300) / 3600)
+    assert "0 readings read anew" in system.command("repair", "--late").stdout
+
+
+def test_checkpoints_lost_and_everything_replayed_gives_equal_rows(system: System) -> None:
+    before = checksums(system)
+    assert before["meter_stats_30s"]["rows"] > 1000
+    system.kill("stream")
+    shutil.rmtree(system.data_dir / "checkpoints")
+    done = system.command("replay")
+    assert "meter_stats_5min: " in done.stdout
+    assert not system.verify().failures
+    assert checksums(system) == before
+    system.start_stream()
+
+
+def test_every_table_dropped_and_rebuilt_is_equal_to_what_it_was(system: System) -> None:
+    before = checksums(system)
+    datasets = load_datasets()
+    for dataset in datasets.values():
+        for table in reversed_names(dataset):
+            system.execute(f"DROP TABLE IF EXISTS {table}")
+    done = system.command("rebuild", "--all")
+    assert done.stdout.count("there was none") == len(datasets)
+    assert checksums(system) == before
+    done = system.command("rebuild", "raw_data", "meter_minute_trend")
+    assert done.stdout.count(", equal") == 2
+    assert checksums(system) == before
+    assert system.command("plan").returncode == 0
+    assert not system.verify().failures
+
+
+def test_a_rebuild_shows_a_difference_and_mends_it(system: System) -> None:
+    before = checksums(system)["meter_minute_trend"]
+    system.execute("ALTER TABLE meter_minute_trend DELETE WHERE meter_id = 1 SETTINGS mutations_sync = 1")
+    done = system.command("rebuild", "meter_minute_trend")
+    assert ", DIFFERENT" in done.stdout
+    assert checksums(system)["meter_minute_trend"] == before
+
+
+def test_an_interrupted_rebuild_leaves_the_table_and_can_be_run_again(system: System) -> None:
+    before = checksums(system)["raw_data"]
+    rebuild = system.begin("rebuild", "raw_data")
+    shadow = "SELECT count() FROM system.tables WHERE name = 'raw_data_rebuild_intake'"
+    until(lambda: system.query(shadow) == [(1,)], "the shadow to be read into", BACK_WITHIN_S, every_s=0.05)
+    rebuild.kill()
+    rebuild.wait()
+    assert checksums(system)["raw_data"] == before
+    assert ", equal" in system.command("rebuild", "raw_data").stdout
+    assert system.query("SELECT count() FROM system.tables WHERE name LIKE '%rebuild%'") == [(0,)]
+
+
+def test_what_retention_has_removed_is_not_passed_over(system: System) -> None:
+    """The last test of this file: it takes the beginning of the raw topic away."""
+    admin = AdminClient({"bootstrap.servers": system.settings.kafka_brokers})
+    for deleted in admin.delete_records([TopicPartition(RAW.topic, 0, 100)]).values():
+        deleted.result(30)
+    for command in (["replay"], ["rebuild", "raw_data"]):
+        done = system.command(*command, check=False)
+        assert done.returncode == 1
+        assert "retention has removed the" in done.stderr
+        assert "--allow-incomplete" in done.stderr

@@ -93,9 +93,10 @@ class Trial:
 
     def send(self, name: str, messages: Iterable[bytes | None], partition: int = 0) -> None:
         """Produce to one partition of a dataset's topic, in order; returns when all are acknowledged."""
+        topic = self.datasets[name].topic
         producer = Producer({"bootstrap.servers": self.settings.kafka_brokers, "enable.idempotence": True})
         for message in messages:
-            producer.produce(self.datasets[name].topic, message, key=b"building_1", partition=partition)
+            producer.produce(topic, message, key=b"building_1", partition=partition)
             producer.poll(0)
         assert producer.flush(30) == 0
 

@@ -163,7 +163,9 @@ def test_what_is_committed_and_unchanged_passes(contracts: Path) -> None:
     result = run(contracts)
     assert result.exit_code == 0, result.output
     assert "compared with: main (" in result.output
-    assert "10 datasets, 11 versions: all hold" in result.output
+    datasets = load_datasets(contracts).values()
+    versions = sum(len(dataset.versions) for dataset in datasets)
+    assert f"{len(datasets)} datasets, {versions} versions: all hold" in result.output
 
 
 def test_an_edit_that_is_not_committed_is_found(contracts: Path) -> None:
@@ -253,7 +255,7 @@ def test_everything_that_is_wrong_is_told_at_once(contracts: Path) -> None:
     examples.write_text(json.dumps([records[0] | {"event_count": 0}]))
     datasets, unreadable = load_all(contracts)
     assert "raw_data" not in datasets
-    assert len(datasets) == 9
+    assert len(datasets) == len(load_datasets()) - 1
     assert [sentence.split(":")[0] for sentence in unreadable] == ["stray.v1.avsc", "raw_data.v2.avsc"]
     result = run(contracts)
     assert result.exit_code == 1

@@ -258,3 +258,49 @@ def test_settings_name_what_is_wrong() -> None:
         Rate(per_day=1, shortest_s=60, longest_s=30)
     with pytest.raises(ValidationError, match="do not fit"):
         Simulation(buildings=100_000, meters_per_building=100_000)
+
+
+def steps(readings: Readings) -> tuple[Column, Column, Column, Column]:
+    """From each reading of a meter to its next: status before and after, change of power (kW) and voltage (V)."""
+    own = take(readings, np.argsort(readings["meter_id"], kind="stable"))
+    next_of_meter = (np.diff(own["meter_id"]) == 0) & (np.diff(own["timestamp"]) == 5000)
+    changes = (own["status"][:-1], own["status"][1:], np.diff(own["power_kw"]), np.diff(own["voltage_v"]))
+    before, after, power, voltage = (values[next_of_meter] for values in changes)
+    return before, after, power, voltage
+
+
+def test_an_appliance_costs_its_meter_half_a_volt_per_kw() -> None:
+    """From the readings alone: the slope of voltage steps over power steps where a load of 1 to 3 kW comes or goes."""
+    before, after, power, voltage = steps(two_days())
+    switched = (before == 0) & (after == 0) & (np.abs(power) > 0.9)
+    assert switched.sum() > 2_000
+    slope = np.polyfit(power[switched], voltage[switched], 1)[0]
+    assert slope == pytest.approx(-0.5, abs=0.03)
+
+
+def test_the_readings_alone_show_both_kinds_of_spike() -> None:
+    """A spike that is load costs 0.3 to 0.7 V per kW, so 1.2 V at least; the noise of a step is 0.42 V."""
+    before, after, power, voltage = steps(two_days(5.0))
+    begins = (before == 0) & (after == 2) & (power > 3.5)
+    assert begins.sum() > 1_500
+    pulled_down = begins & (voltage < -0.85)
+    assert pulled_down.sum() / begins.sum() == pytest.approx(0.5, abs=0.05)
+    assert (voltage[pulled_down] / power[pulled_down]).mean() == pytest.approx(-0.5, abs=0.04)
+    untouched = begins & ~pulled_down
+    assert voltage[untouched].mean() == pytest.approx(0, abs=0.06)
+    assert voltage[untouched].std() == pytest.approx(0.3 * 2**0.5, abs=0.06)
+
+
+def test_noise_grows_with_the_meters_own_load() -> None:
+    """Across meters and hours the deviation is a tenth of the mean: their ratio does not depend on the mean."""
+    quiet = Household(appliance_chance=(0.0,) * 24, absent_share=0.0)
+    source = Simulator(Simulation(buildings=40, household=quiet, anomalies=Anomalies().scaled(0)))
+    means, deviations = [], []
+    for hour in (2, 8, 17):
+        middle = FIRST_TICK + hour * HOUR_TICKS + HOUR_TICKS // 2
+        power = source.readings(middle - 20, middle + 20)["power_kw"].reshape(40, 400)
+        means.append(power.mean(axis=0))
+        deviations.append(power.std(axis=0, ddof=1))
+    slope, at_nothing = np.polyfit(np.concatenate(means), np.concatenate(deviations), 1)
+    assert slope == pytest.approx(0.10, abs=0.01)
+    assert at_nothing == pytest.approx(0, abs=0.006)

@@ -1,0 +1,61 @@
+"""Law 3 for a consumer that keeps no table: of two rows with one key, the one with more events counts. Pure.
+
+Rows come in any order and repeated, so a consumer that acts on each of them would act on a row that a better one has
+replaced already. `Merge` tells the rows that change something from those that do not, in bounded memory.
+"""
+
+from typing import Any
+
+from schemas.codec import Values
+from schemas.manifest import Dataset
+
+Version = tuple[int, int]
+"""Events (0 where the later message counts whatever it holds) and offset: the greater wins, as in ClickHouse."""
+BUCKET_MS = 60_000
+
+
+class Merge:
+    """Remembers the best row of each key, for as many keys as told, those with the newest times.
+
+    Time of a row is its window's start (of a reading, its timestamp); whole minutes are forgotten, the oldest first.
+    A row of a forgotten minute counts as one that changes something: a row that should have lost may pass then, and
+    one that should win is never held back. Nothing is remembered across a restart, with the same effect.
+    330 to 380 bytes a key.
+    """
+
+    def __init__(self, dataset: Dataset, keys: int) -> None:
+        times = [name for name in dataset.order_by if dataset.latest.field(name).type == "timestamp-millis"]
+        self._time = times[0] if times else None
+        self._key = dataset.order_by
+        self._version_by = None if dataset.version_by == "offset" else dataset.version_by
+        self._keys = keys
+        self._best: dict[int, dict[tuple[Any, ...], tuple[Version, int]]] = {}
+        self._size = 0
+
+    def __len__(self) -> int:
+        """How many keys are remembered."""
+        return self._size
+
+    def changes(self, values: Values, offset: int, message: bytes) -> bool:
+        """Whether this row replaces what was seen of its key; no, if it loses or repeats the very bytes.
+
+        A repeated row counts from its later offset on, though the caller need not hear of it.
+        """
+        bucket = self._best.setdefault(values[self._time] // BUCKET_MS if self._time else 0, {})
+        key = tuple(values[name] for name in self._key)
+        version = (values[self._version_by] if self._version_by else 0, offset)
+        content = hash(message)
+        before = bucket.get(key)
+        if before is not None and version <= before[0]:
+            return False
+        bucket[key] = (version, content)
+        if before is not None:
+            return before[0][0] != version[0] or before[1] != content
+        self._size += 1
+        self._forget()
+        return True
+
+    def _forget(self) -> None:
+        while self._size > self._keys:
+            oldest = min(self._best)
+            self._size -= len(self._best.pop(oldest))

@@ -1,0 +1,33 @@
+"""anomaly_prediction_features: windows of 5 min as the model sees them, with the injected anomalies as labels."""
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from schemas.manifest import Dataset
+from stream_processing.derived import (
+    MV_PER_V,
+    MW_PER_KW,
+    key_and_window,
+    power_and_voltage,
+    power_deviation,
+    status_counts,
+    voltage_deviation,
+)
+
+
+def fields(_dataset: Dataset) -> dict[str, Column]:
+    """The contract's fields over rows of merged statistics."""
+    numbered = F.col("last_sequence") - F.col("first_sequence") + 1
+    return {
+        **key_and_window("meter_id", "building_id"),
+        **power_and_voltage(),
+        "power_std_kw": power_deviation(),
+        "voltage_std_v": voltage_deviation(),
+        "power_step_max_kw": F.col("power_step_max_mw") / MW_PER_KW,
+        "voltage_step_max_v": F.col("voltage_step_max_mv") / MV_PER_V,
+        "repeat_count": F.col("repeat_count"),
+        "run_max_count": F.col("run_max_count"),
+        # `greatest` passes over nulls, and without a sequence there is no count.
+        "gap_count": F.when(F.col("first_sequence").isNotNull(), F.greatest(F.lit(0), numbered - F.col("event_count"))),
+        **status_counts(),
+    }

@@ -1,0 +1,12 @@
+"""building_hourly_power_consumption: one building's power and energy by the hour."""
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from schemas.manifest import Dataset
+from stream_processing.derived import consumption, key_and_window
+
+
+def fields(_dataset: Dataset) -> dict[str, Column]:
+    """The contract's fields over the rows of `hours.hourly`."""
+    return {**key_and_window("building_id"), "meter_count": F.col("meter_count"), **consumption()}

@@ -1,0 +1,55 @@
+"""How each grain's query is paced, and when its rows are final."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from infra.errors import SmartmeterError
+from schemas.manifest import RAW
+from stream_processing.grain import Grain
+from stream_processing.settings import GrainSettings, StreamSettings
+
+
+@dataclass(frozen=True)
+class Pace:
+    """`lateness_s` is of event time, `trigger_s` of the clock."""
+
+    lateness_s: int
+    trigger_s: int
+    max_messages_per_trigger: int
+
+
+def paces(grains: Mapping[str, Grain], settings: StreamSettings) -> dict[str, Pace]:
+    """By grain: its own setting, else its file's lateness, else the application's; raises for an unknown grain."""
+    for name in settings.grains.keys() - grains.keys():
+        raise SmartmeterError(f"STREAM_GRAINS names {name}, which is no grain: there are {', '.join(grains)}")
+    found = {}
+    for name, grain in grains.items():
+        own = settings.grains.get(name, GrainSettings())
+        chosen = (own.lateness_s, grain.lateness_s, settings.lateness_s)
+        found[name] = Pace(
+            lateness_s=next(value for value in chosen if value is not None),
+            trigger_s=settings.trigger_s if own.trigger_s is None else own.trigger_s,
+            max_messages_per_trigger=own.max_messages_per_trigger or settings.max_messages_per_trigger,
+        )
+    return found
+
+
+def closes_after_s(grains: Mapping[str, Grain], paces: Mapping[str, Pace]) -> dict[str, int]:
+    """By dataset: how much newer than a window's end the newest reading must be for the window's row to be final.
+
+    In append mode a row comes when the watermark, which is the newest `event_time` less the lateness, has passed the
+    window's end; where the source is itself windowed, a row as new as that must first be emitted there. In update mode
+    it is final with its source's rows.
+    """
+    after = {RAW: 0}
+    source_window_s = {RAW: 0}
+    for name, grain in grains.items():
+        waits_s = after[grain.source]
+        if grain.output_mode == "append":
+            step_s = source_window_s[grain.source]
+            lateness_s = paces[name].lateness_s
+            waits_s += lateness_s + (-lateness_s % step_s if step_s else 0) + step_s
+        for dataset in grain.emits:
+            after[dataset], source_window_s[dataset] = waits_s, grain.window_s
+    del after[RAW]
+    return after

@@ -1,0 +1,142 @@
+"""The SQL from which verify recomputes aggregates, on the engine, against plain Python; and verify's comparison."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from chdb import _chdb
+from hypothesis import HealthCheck, given, settings
+
+from clickhouse.ddl import EXAMPLE, create_statement, tables
+from clickhouse.verify import values
+from clickhouse.verify.values import EXPECTED, compare
+from schemas.manifest import RAW, load_datasets
+from tests.spark.hours import PART_S, deviation, expected_features, expected_hours, readings_of_hours
+from tests.spark.readings import START, Reading, counted, expected_stats
+
+DATASETS = load_datasets()
+AGGREGATES = sorted(path.stem for path in EXPECTED.glob("*.sql"))
+LATER = START + timedelta(days=1)
+many = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+Query = Callable[[str, Mapping[str, float]], Sequence[Sequence[Any]]]
+
+
+@pytest.fixture(scope="module")
+def query() -> Iterator[Query]:
+    """An engine in memory with the tables of every dataset, as declared, that hold rows."""
+    # The module below chdb.connect: the class there starts progress bars.
+    with closing(_chdb.connect(":memory:")) as connection:
+
+        def run(sql: str, parameters: Mapping[str, float]) -> Sequence[Sequence[Any]]:
+            text = {name: str(value) for name, value in parameters.items()}
+            return [
+                json.loads(line)
+                for line in connection.query(sql, "JSONCompactEachRow", params=text).bytes().splitlines()
+            ]
+
+        run("SET output_format_json_quote_64bit_integers = 0, mutations_sync = 1", {})
+        for name in (RAW, *AGGREGATES):
+            for table in tables(DATASETS[name], EXAMPLE):
+                if table.name in (name, f"{name}_latest"):
+                    run(create_statement(table), {})
+        yield run
+
+
+def insert(query: Query, readings: list[Reading]) -> None:
+    """Twice, in two parts: only FINAL merges them. Produced now, or the TTL would take them."""
+    query(f"TRUNCATE TABLE {RAW}", {})
+    rows = ", ".join(
+        f"({r.meter_id}, {r.building_id}, {r.at.timestamp()}, {r.power_kw!r}, {r.voltage_v!r}, {r.status}, "
+        f"{'NULL' if r.sequence is None else r.sequence}, 'smart-meter-data', 0, {r.offset}, now())"
+        for r in readings
+    )
+    for _ in range(2):
+        query(f"INSERT INTO {RAW} VALUES {rows}", {})
+
+
+def recomputed(query: Query, dataset: str) -> dict[tuple[int, datetime], dict[str, Any]]:
+    """By the two columns of the key; instants as datetimes."""
+    fields = DATASETS[dataset].latest.fields
+    instants = {field.name for field in fields if field.type == "timestamp-millis"}
+    names = [
+        f"toUnixTimestamp64Milli(toDateTime64({f.name}, 3, 'UTC'))" if f.name in instants else f.name for f in fields
+    ]
+    sql = (EXPECTED / f"{dataset}.sql").read_text()
+    found = {}
+    for row in query(f"SELECT {', '.join(names)} FROM ({sql}) AS t", DATASETS[dataset].parameters):
+        values_ = dict(zip((f.name for f in fields), row, strict=True))
+        values_ |= {name: datetime.fromtimestamp(values_[name] / 1000, UTC) for name in instants}
+        key = values_[DATASETS[dataset].order_by[0]], values_["window_start"]
+        assert key not in found
+        found[key] = values_
+    return found
+
+
+@many
+@given(readings=readings_of_hours)
+def test_longer_aggregates_equal_plain_python(query: Query, readings: list[Reading]) -> None:
+    insert(query, readings)
+    windows = counted(readings, PART_S)
+    expected: dict[str, dict[tuple[int, datetime], dict[str, Any]]] = {
+        "meter_stats_5min": {key: expected_stats(window) for key, window in windows.items()},
+        "anomaly_prediction_features": {key: expected_features(window) for key, window in windows.items()},
+        **expected_hours(readings),
+    }
+    for name, rows in expected.items():
+        actual = recomputed(query, name)
+        assert actual.keys() == rows.keys(), name
+        for key, fields in rows.items():
+            assert {field: actual[key][field] for field in fields} == fields, (name, key)
+
+
+def test_deviations_are_exact_at_the_limits(query: Query) -> None:
+    powers = [999.999999 if i % 7 else -1000.0 for i in range(3600)]
+    insert(query, [Reading(i, 1, i, power, float(i % 1001)) for i, power in enumerate(powers)])
+    [hour] = recomputed(query, "meter_hourly_voltage_monitoring").values()
+    assert hour["voltage_std_v"] == deviation([i % 1001 * 1000 for i in range(3600)], 1e3)
+    for (_, start), row in recomputed(query, "anomaly_prediction_features").items():
+        first = int((start - START).total_seconds())
+        assert row["power_std_kw"] == deviation([round(p * 1e6) for p in powers[first : first + PART_S]], 1e6)
+
+
+def some_readings() -> list[Reading]:
+    """Six meters in three buildings, and one that moves."""
+    readings = [Reading(0, m, s, (m + s % 7) / 10, 230.0, 0, s, m // 2) for m in range(6) for s in range(0, 4000, 45)]
+    return [*readings, *(Reading(0, 9, s, 1.0, 230.0, 0, s, s // 2000) for s in range(0, 4000, 45))]
+
+
+@pytest.mark.parametrize("dataset", AGGREGATES)
+@pytest.mark.parametrize("slice_readings", [200, 10**9])
+def test_the_comparison_in_slices_finds_one_row_altered_lost_or_invented(
+    query: Query, monkeypatch: pytest.MonkeyPatch, dataset: str, slice_readings: int
+) -> None:
+    monkeypatch.setattr(values, "SLICE_READINGS", slice_readings)
+    insert(query, some_readings())
+    declared, key = DATASETS[dataset], DATASETS[dataset].order_by[0]
+    sql = (EXPECTED / f"{dataset}.sql").read_text()
+    names = ", ".join(field.name for field in declared.latest.fields)
+    query(f"TRUNCATE TABLE {dataset}", {})
+    query(
+        f"INSERT INTO {dataset} ({names}, topic, partition, offset, produced_at) "
+        f"SELECT {names}, '{dataset}', 0, rowNumberInAllBlocks(), now() FROM ({sql}) AS t",
+        declared.parameters,
+    )
+    [[rows]] = query(f"SELECT count() FROM {dataset}", {})
+    all_equal = compare(declared, LATER, query)
+    assert (all_equal.equal, all_equal.failures) == (rows, [])
+
+    # Neither of the key nor of what the engine computes, whichever the dataset has.
+    altered = next(f.name for f in declared.latest.fields if f.type in ("double", "long") and f.name != "event_count")
+    at = f"window_start = '{START:%Y-%m-%d %H:%M:%S}' AND {key}"
+    query(f"ALTER TABLE {dataset} UPDATE {altered} = {altered} + 1 WHERE {at} = 1", {})
+    query(f"ALTER TABLE {dataset} DELETE WHERE {at} = 2", {})
+    query(f"INSERT INTO {dataset} SELECT * REPLACE (77 AS {key}) FROM {dataset} WHERE {at} = 0", {})
+    comparison = compare(declared, LATER, query)
+    assert comparison.differing == {"altered": 1, "missing": 1, "unexpected": 1}
+    told = "\n".join(comparison.failures)
+    assert f"{dataset}: {key} 1, window_start 2026-01-05 18:00:00.000 {altered} is " in told
+    assert f"{key} 2, window_start 2026-01-05 18:00:00.000 is not in the table" in told
+    assert f"{key} 77, window_start 2026-01-05 18:00:00.000 is in the table, and there are no readings" in told

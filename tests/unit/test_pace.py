@@ -1,0 +1,51 @@
+"""How grains are paced, and when a window's row is final."""
+
+from typing import Any
+
+import pytest
+
+from infra.errors import SmartmeterError
+from stream_processing.grain import Grain
+from stream_processing.pace import closes_after_s, paces
+from stream_processing.settings import GrainSettings, StreamSettings
+
+
+def grain(source: str, window_s: int, mode: Any, emits: str, lateness_s: int | None = None) -> Grain:
+    return Grain(source, "t", window_s, mode, lambda f, _: f, lambda f, _: f, {emits: lambda _: {}}, lateness_s)
+
+
+GRAINS = {
+    "first": grain("raw_data", 30, "append", "stats"),
+    "second": grain("stats", 60, "update", "trend", lateness_s=600),
+    "third": grain("stats", 300, "append", "five", lateness_s=70),
+    "fourth": grain("five", 3600, "update", "hourly", lateness_s=3600),
+}
+
+
+def test_a_grains_own_setting_wins_over_its_file_and_that_over_the_application() -> None:
+    own = {"third": GrainSettings(lateness_s=0, max_messages_per_trigger=7)}
+    found = paces(GRAINS, StreamSettings(lateness_s=45, trigger_s=3, grains=own))
+    assert [pace.lateness_s for pace in found.values()] == [45, 600, 0, 3600]
+    assert [pace.trigger_s for pace in found.values()] == [3, 3, 3, 3]
+    assert [pace.max_messages_per_trigger for pace in found.values()] == [1_000_000, 1_000_000, 7, 1_000_000]
+
+
+def test_settings_of_an_unknown_grain_are_refused() -> None:
+    with pytest.raises(SmartmeterError, match="STREAM_GRAINS names forth, which is no grain: there are first, second"):
+        paces(GRAINS, StreamSettings(grains={"forth": GrainSettings()}))
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAM_GRAINS", '{"third": {"trigger_s": 20}}')
+    assert paces(GRAINS, StreamSettings())["third"].trigger_s == 20
+
+
+def test_a_row_is_final_when_everything_before_it_is() -> None:
+    """third: a row of 30 s that starts 70 s after its end or later, so 90 s after; that row ends 30 s later, and comes
+    60 s after that."""
+    assert closes_after_s(GRAINS, paces(GRAINS, StreamSettings(lateness_s=60))) == {
+        "stats": 60,
+        "trend": 60,
+        "five": 60 + 90 + 30,
+        "hourly": 180,
+    }
