@@ -101,7 +101,8 @@ def test_an_empty_deployment_gets_topics_then_subjects_then_tables() -> None:
     assert plan.exit_code == 2
     assert {change.action for change in plan.changes} == {"create"}
     kinds = [change.kind for change in plan.changes]
-    assert kinds == ["topic"] * 20 + ["subject"] * 10 + ["table"] * 10
+    count = len(DATASETS)
+    assert kinds == ["topic"] * 2 * count + ["subject"] * count + ["table"] * count
 
 
 def test_topics_are_created_with_their_configs() -> None:
