@@ -8,8 +8,6 @@ from datetime import timedelta
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 
-from schemas.subscription import Received, Start, Unreadable, subscribe
-
 from infra.settings import Settings
 from ml.features import INPUTS
 from ml.judge import Spans, feature_rows
@@ -17,6 +15,7 @@ from ml.lag_state import FeatureRows
 from ml.truth import DATASET
 from ml.windows import WINDOW_MS
 from schemas.models import EPOCH
+from schemas.subscription import Received, Start, Unreadable, subscribe
 
 QUEUED = 20_000
 POLL_S = 0.2
