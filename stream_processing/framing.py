@@ -1,16 +1,20 @@
 """Confluent framing in Spark: framed Avro values to columns and back, with the writer's schema resolved per id."""
 
 from collections.abc import Collection, Mapping
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import from_avro, to_avro
 
-from schemas.avro import Field, Record
+from schemas.avro import ContractError, Field, Record, parse_record
 from schemas.framing import HEADER_BYTES, header
 from schemas.manifest import Dataset
 
 UNKNOWN_ID = "unknown schema id"
+FIXED_BYTES = {"double": 8, "boolean": 1}
+VARINT_BYTES = {"int": 5, "long": 9, "timestamp-millis": 9}
+"""Bytes at most; a tenth of a long comes only with numbers beyond 2^62, which no contract allows."""
 
 
 def decode(
@@ -43,16 +47,52 @@ def decode(
     read = F.when(unknown, F.raise_error(complaint).cast(_row_type(reader))).otherwise(known)
     filled = (F.length("value") > 0).alias("filled")
     position = ("partition", "offset", F.col("timestamp").alias("produced_at"))
-    decoded = messages.select(*position, read.alias("record"), filled)
+    body_length = (F.length("value") - HEADER_BYTES).alias("body_length")
+    decoded = messages.select(*position, read.alias("record"), filled, start.alias("start"), body_length)
     # A body that does not parse becomes a row of nulls, so a field that is never null tells.
     required = next(field.name for field in reader.fields if not field.nullable)
-    is_read = F.col("record")[required].isNotNull()
+    is_read = F.col("record")[required].isNotNull() & _is_whole(reader, writers)
     if counted_as is not None:
         is_kept = F.coalesce(is_read & in_contract(reader, of="record."), F.lit(False))
         counts = F.count(F.lit(1)).alias("read"), F.count_if(F.col("filled") & ~is_kept).alias("left_out")
         decoded = decoded.observe(counted_as, *counts)
     readable = decoded.where(is_read)
     return readable.select("partition", "offset", "produced_at", "record.*").where(in_contract(reader))
+
+
+def _is_whole(reader: Record, writers: Mapping[int, str]) -> Column:
+    """True unless bytes follow the record: Spark's decoder does not look, and every other consumer refuses them.
+
+    Told by the length that the values must have, where they tell it: a writer with strings, decimals or fields that
+    the reader lacks is taken at its word.
+    """
+    whole = F.lit(True)
+    known = {field.name for field in reader.fields}
+    for schema_id, writer in writers.items():
+        try:
+            fields = parse_record(writer, f"schema {schema_id}").fields
+        except ContractError:  # not of the contracts' part of Avro, so its length does not follow from values
+            continue
+        if all(field.type in FIXED_BYTES | VARINT_BYTES and field.name in known for field in fields):
+            length = reduce(Column.__add__, (_encoded_bytes(field) for field in fields))
+            whole = F.when(F.col("start") == F.lit(header(schema_id)), F.col("body_length") == length).otherwise(whole)
+    return whole
+
+
+def _encoded_bytes(field: Field) -> Column:
+    """Bytes of a decoded field: seven bits a byte of a zigzag integer, and one for the branch of a nullable one."""
+    value = F.col(f"record.{field.name}")
+    if field.type in FIXED_BYTES:
+        size = F.lit(FIXED_BYTES[field.type])
+    else:
+        number = F.unix_millis(value) if field.type == "timestamp-millis" else value.cast("long")
+        zigzag = F.shiftleft(number, 1).bitwiseXOR(F.shiftright(number, 63))
+        more = (
+            ((zigzag < 0) | (zigzag >= F.lit(1 << (7 * count)))).cast("int")
+            for count in range(1, VARINT_BYTES[field.type])
+        )
+        size = reduce(Column.__add__, more, F.lit(1))
+    return F.lit(1) + F.when(value.isNull(), 0).otherwise(size) if field.nullable else size
 
 
 def in_contract(record: Record, of: str = "") -> Column:

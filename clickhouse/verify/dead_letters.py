@@ -11,6 +11,7 @@ from clickhouse.verify.log import Extent, Log, headers_of, offset_of
 from schemas.manifest import Dataset
 
 Query = Callable[[str], Sequence[Sequence[Any]]]
+WRITE = " yet; `smartmeter dead-letters run` writes them"
 FIRST = 5
 """How many of each kind of difference are named."""
 
@@ -50,7 +51,7 @@ def account_letters(dataset: Dataset, extents: Sequence[Extent], query: Query, l
             found.setdefault(one.letter.origin, []).append(one)
     missing = sorted(due - found.keys())
     account.missing = len(missing)
-    _tell(account, [f"{dataset.name}: {origin} was set aside and has no dead letter" for origin in missing])
+    _tell(account, [f"{dataset.name}: {origin} was set aside and has no dead letter{WRITE}" for origin in missing])
     doubled = [f"{dataset.name}: {origin} has {len(ones)} dead letters" for origin, ones in found.items() if ones[1:]]
     _tell(account, doubled)
     surplus = sorted(origin for origin in found if origin not in due)

@@ -49,8 +49,19 @@ def test_both_versions_decode_to_the_newest(spark: SparkSession) -> None:
 def test_what_cannot_be_read_gives_no_row_and_stops_nothing(spark: SparkSession) -> None:
     good = encoded(2, 9, V2)
     bad = [None, b"", b"\x00\x00", b"{}", good[:9], b"\x01" + good[1:], encoded(2, 66, V2)]
+    bad += [good + b"\x00", good + good, encoded(1, 5, V1) + b"\x00"]
     rows = decode(kafka_rows(spark, [*bad, good]), RAW.latest, WRITERS, refused={66}).collect()
     assert [row["offset"] for row in rows] == [len(bad)]
+
+
+def test_a_record_of_any_length_is_whole(spark: SparkSession) -> None:
+    """The length that follows from the values is the one that an encoder writes, at every step of it."""
+    edges = [edge + step for edge in (1 << (7 * n - 1) for n in range(1, 9)) for step in (-1, 0)]
+    readings = [{**V2, "sequence": edge} for edge in [0, 2**62 - 1, *edges]]
+    readings += [{**V2, "meter_id": min(edge, 2**31 - 1), "building_id": edge % 2**31} for edge in edges]
+    readings += [{**V2, "timestamp": datetime.fromtimestamp(edge / 1000, UTC)} for edge in edges if edge < 4 * 10**12]
+    rows = decode(kafka_rows(spark, [encoded(2, 9, one) for one in readings]), RAW.latest, WRITERS).collect()
+    assert len(rows) == len(readings)
 
 
 def test_what_is_left_out_is_counted_but_for_empty_values(spark: SparkSession) -> None:

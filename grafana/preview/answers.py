@@ -1,0 +1,108 @@
+"""One dashboard asked and drawn: what the page gets for a choice of variables and time."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from grafana.data import Ask, Frame, ask_marks, ask_panel, choose
+from grafana.macros import TimeRange, Value
+from grafana.panels import Page, Panel
+from grafana.preview.figures import figure, is_empty, marks_of
+from grafana.preview.units import SUFFIXES
+from infra.errors import SmartmeterError
+
+NEWEST = "SELECT toUnixTimestamp(max(window_end)), count() FROM meter_minute_trend"
+STALE_AFTER_S = 3600
+SPAN_MAX_S = 366 * 86400
+CONCURRENT = 4
+"""Queries at once; the embedded front runs eight, and others want some."""
+MARKED = {"timeseries"}
+WALL_CLOCK = {"smartmeter-pipeline"}
+"""Dashboards about the system itself: their newest figure is always of now."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the page asks for: `until` is auto, now, newest, or an instant in UTC; None takes the dashboard's span."""
+
+    until: str = "auto"
+    span_s: int | None = None
+    chosen: Mapping[str, Sequence[str]] | None = None
+
+
+def answer(page: Page, wish: Wish, ask: Ask, now: datetime) -> dict[str, Any]:
+    """The dashboard as plain values for JSON; a panel that fails says why, the others are drawn.
+
+    Raises SmartmeterError where the time or a variable cannot be had.
+    """
+    time = _time(page, wish, ask, now)
+    variables = choose(page.variables, wish.chosen or {}, time, ask)
+    values = {name: value for name, (value, _) in variables.items()}
+    marks = [mark for each in page.marks for mark in marks_of(ask_marks(each, time, values, ask))]
+    with ThreadPoolExecutor(CONCURRENT) as pool:
+        drawn = list(pool.map(lambda panel: _drawn(panel, time, values, ask, marks), page.panels))
+    return {
+        "uid": page.uid,
+        "title": page.title,
+        "description": page.description,
+        "start": f"{time.start:%Y-%m-%d %H:%M:%S}",
+        "end": f"{time.end:%Y-%m-%d %H:%M:%S}",
+        "span": wish.span_s or page.span_s,
+        "variables": [
+            {
+                "name": each.name,
+                "label": each.label,
+                "description": each.description,
+                "options": variables[each.name][1],
+                "values": list(values[each.name].values),
+                "all": values[each.name].is_all,
+            }
+            for each in page.variables
+        ],
+        "panels": drawn,
+    }
+
+
+def _drawn(panel: Panel, time: TimeRange, values: Mapping[str, Value], ask: Ask, marks: list[Any]) -> dict[str, Any]:
+    told = {
+        "id": panel.id,
+        "title": panel.title,
+        "description": panel.description,
+        "unit": SUFFIXES[panel.unit],
+        "position": panel.position,
+        "reason": panel.no_data,
+        "figure": None,
+        "error": "",
+    }
+    try:
+        found = ask_panel(panel, time, values, ask)
+    except SmartmeterError as error:
+        return told | {"error": str(error)}
+    if is_empty(found):
+        return told
+    return told | {"figure": figure(found, time, marks if panel.kind in MARKED else ())}
+
+
+def _time(page: Page, wish: Wish, ask: Ask, now: datetime) -> TimeRange:
+    span_s = min(wish.span_s or page.span_s, SPAN_MAX_S)
+    end = now
+    if wish.until not in {"auto", "now", "newest"}:
+        try:
+            end = datetime.fromisoformat(wish.until).replace(tzinfo=UTC)
+        except ValueError as error:
+            raise SmartmeterError(
+                f"until {wish.until!r}: write now, newest, or an instant such as 2026-01-31T12:00"
+            ) from error
+    elif wish.until != "now" and page.uid not in WALL_CLOCK:
+        newest = _newest(ask(NEWEST))
+        if newest and (wish.until == "newest" or (now - newest).total_seconds() > STALE_AFTER_S):
+            end = newest
+    end = end.astimezone(UTC).replace(microsecond=0)
+    return TimeRange(end - timedelta(seconds=span_s), end)
+
+
+def _newest(frame: Frame) -> datetime | None:
+    [(seconds, count)] = frame.rows
+    return datetime.fromtimestamp(seconds, UTC) if count else None

@@ -1,0 +1,95 @@
+"""The preview's entry points: serve it, write it, take its pictures."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import waitress
+
+from clickhouse.client import connect
+from grafana.ask import asking
+from grafana.panels import Page, read_page
+from grafana.preview.answers import Wish
+from grafana.preview.browser import SIZE, browser, show
+from grafana.preview.serve import REFRESH_S, Preview, snapshot
+from grafana.render import load
+from infra import processes
+from infra.errors import SmartmeterError
+from infra.loopback import HOST, free_ports, holder, is_free
+from infra.settings import Settings
+
+PART = "preview"
+THREADS = 4
+STOP_WITHIN_S = 5.0
+
+
+def pages() -> list[Page]:
+    """The committed dashboards."""
+    return [read_page(dashboard) for dashboard in load()]
+
+
+def serve(settings: Settings, port: int, refresh_s: int, started: Callable[[str], None]) -> None:
+    """Serve the page until SIGTERM or SIGINT, recorded as a part of the data directory; `started` gets its address."""
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    running = processes.find(settings.data_dir, PART)
+    if running is not None and running.pid != os.getpid():
+        raise SmartmeterError(f"the preview runs already (process {running.pid}); stop it first")
+    with serving(settings, port, refresh_s) as url:
+        processes.record(settings.data_dir, PART, psutil.Process())
+        try:
+            started(url)
+            stop.wait()
+        finally:
+            processes.forget(settings.data_dir, PART)
+
+
+@contextmanager
+def serving(settings: Settings, port: int = 0, refresh_s: int = REFRESH_S) -> Iterator[str]:
+    """The page served on this machine while the context lasts; its address."""
+    if port == 0:
+        (port,) = free_ports(1)
+    elif not is_free(port):
+        raise SmartmeterError(f"port {port} is taken by {holder(port)}: choose another with --port (0: any free one)")
+    preview = Preview(pages(), asking(connect(settings, reader=True)), refresh_s)
+    server = waitress.create_server(preview, host=HOST, port=port, threads=THREADS, ident=None)
+    serving_thread = threading.Thread(target=server.run, name="preview", daemon=True)
+    serving_thread.start()
+    try:
+        yield f"http://{HOST}:{port}/"
+    finally:
+        # In the server's own thread: it would trip over sockets that another one closes.
+        server.trigger.pull_trigger(lambda: _close(server))
+        serving_thread.join(STOP_WITHIN_S)
+
+
+def _close(server: Any) -> None:
+    for channel in list(server.active_channels.values()):
+        channel.handle_close()
+    server.close()
+
+
+def write(settings: Settings, path: Path) -> None:
+    """The page as one file, with what the dashboards show now."""
+    text = snapshot(pages(), Wish(), asking(connect(settings, reader=True)), datetime.now(UTC))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def take_pictures(settings: Settings, folder: Path) -> Iterator[Path]:
+    """A picture of each whole dashboard; yields each file as soon as it is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with serving(settings, refresh_s=0) as url, browser() as chromium:
+        page = chromium.new_page(viewport=SIZE)  # type: ignore[arg-type]
+        for each in pages():
+            show(page, url, each.uid)
+            path = folder / f"{each.uid.removeprefix('smartmeter-')}.png"
+            page.screenshot(path=path, full_page=True)
+            yield path

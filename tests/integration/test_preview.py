@@ -1,0 +1,243 @@
+"""The preview in a real browser: every panel draws, controls work, nothing complains; a snapshot needs no server."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page
+
+from grafana.preview import run
+from grafana.preview.browser import SIZE, browser, find_chromium, show, wait_drawn
+from infra.errors import SmartmeterError
+from infra.settings import Settings
+from tests.integration import panel_world as world
+from tests.integration.front_server import ADMIN, READER, FrontServer, running_front
+
+needs_chromium = pytest.mark.skipif(
+    find_chromium() is None and not os.environ.get("CI"),
+    reason="no Chromium on this machine: `apt-get install chromium`; in CI these tests must run",
+)
+UIDS = [page.uid for page in run.pages()]
+UNTIL = f"{world.END:%Y-%m-%dT%H:%M}"
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontServer]:
+    with running_front(tmp_path_factory.mktemp("preview") / "data") as front:
+        world.create(front.run)
+        world.insert(front.run)
+        yield front
+
+
+@pytest.fixture(scope="module")
+def settings(front: FrontServer, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return settings_of(front, tmp_path_factory.mktemp("data"))
+
+
+def settings_of(front: FrontServer, data_dir: Path) -> Settings:
+    return Settings.model_validate(
+        {
+            "data_dir": data_dir,
+            "kafka_brokers": "127.0.0.1:1",
+            "schema_registry_url": front.registry_url,
+            "clickhouse_schema_registry_url": front.registry_url,
+            "clickhouse_url": front.url,
+            "clickhouse_user": ADMIN[0],
+            "clickhouse_password": ADMIN[1],
+            "clickhouse_reader_user": READER[0],
+            "clickhouse_reader_password": READER[1],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def url(settings: Settings) -> Iterator[str]:
+    with run.serving(settings, refresh_s=0) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as chromium:
+        yield chromium
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A fresh page; whatever it complains of fails the test."""
+    page = chromium.new_page(viewport=SIZE)  # type: ignore[arg-type]
+    complaints: list[str] = []
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
+    page.on("response", lambda response: complaints.append(response.url) if response.status >= 400 else None)
+    yield page
+    page.close()
+    assert complaints == []
+
+
+def at_the_worlds_end(page: Page, uid: str) -> None:
+    """The known rows end at noon yesterday, and the figures of the pipeline too."""
+    page.select_option("#until", "custom")
+    wait_drawn(page, uid)
+    page.fill("#at", UNTIL)
+    page.dispatch_event("#at", "change")
+    page.wait_for_function(
+        "end => document.getElementById('state').textContent.includes(end)", arg=f"{world.END:%Y-%m-%d %H:%M}"
+    )
+    wait_drawn(page, uid)
+
+
+def panels(page: Page) -> dict[str, bool]:
+    """Panel titles, and whether the panel draws."""
+    found: dict[str, bool] = page.evaluate(
+        """() => Object.fromEntries([...document.querySelectorAll('main section')].map((section) => [
+            section.querySelector('h2').firstChild.textContent,
+            section.dataset.drawn === 'yes' && section.querySelector('svg') !== null]))"""
+    )
+    return found
+
+
+@needs_chromium
+@pytest.mark.parametrize("uid", UIDS)
+def test_every_panel_draws_data(page: Page, url: str, uid: str) -> None:
+    show(page, url, uid)
+    at_the_worlds_end(page, uid)
+    (dashboard,) = [each for each in run.pages() if each.uid == uid]
+    assert panels(page) == {panel.title: True for panel in dashboard.panels}
+    folder = os.environ.get("SMARTMETER_PICTURES")
+    if folder:
+        page.screenshot(path=Path(folder) / f"{uid}.png", full_page=True)
+
+
+@needs_chromium
+def test_a_meter_follows_its_building_and_the_lines_follow_both(page: Page, url: str) -> None:
+    show(page, url, UIDS[0])
+    at_the_worlds_end(page, UIDS[0])
+    assert lines(page) == ["meter 11", "meter 12", "meter 21", "anomalies found"]
+    pick(page, "building_id", "2")
+    assert options(page, "meter_id") == ["All", "21"]
+    assert lines(page) == ["meter 21", "anomalies found"]
+
+
+def pick(page: Page, variable: str, value: str) -> None:
+    page.evaluate("() => { document.body.dataset.ready = ''; }")
+    page.click(f"#var-{variable} summary")
+    page.click(f"#var-{variable} label:has-text('{value}') input")
+    page.click("#about")
+    wait_drawn(page, UIDS[0])
+
+
+def options(page: Page, variable: str) -> list[str]:
+    found: list[str] = page.evaluate(
+        "name => [...document.querySelectorAll(`#var-${name} div div label`)].map((each) => each.textContent)", variable
+    )
+    return found
+
+
+def lines(page: Page) -> list[str]:
+    found: list[str] = page.evaluate("() => document.querySelector('#panel-1 .plot').data.map((trace) => trace.name)")
+    return found
+
+
+@needs_chromium
+def test_limits_and_anomalies_are_drawn(page: Page, url: str) -> None:
+    show(page, url, UIDS[0])
+    at_the_worlds_end(page, UIDS[0])
+    layout: dict[str, Any] = page.evaluate("() => document.querySelector('#panel-3 .plot').layout")
+    assert [shape["y0"] for shape in layout["shapes"] if shape["type"] == "line"] == [210, 250]
+    assert [shape["type"] for shape in layout["shapes"]].count("rect") == 3
+    assert [note["text"] for note in layout["annotations"]] == ["210 V", "250 V"]
+
+
+@needs_chromium
+def test_a_time_without_data_says_why(page: Page, url: str) -> None:
+    show(page, url, UIDS[3])
+    page.select_option("#until", "now")
+    wait_drawn(page, UIDS[3])
+    assert not any(panels(page).values())
+    text = page.text_content("#panel-1") or ""
+    assert "No data" in text
+    assert "smartmeter metrics" in text
+
+
+@needs_chromium
+def test_the_page_asks_again_by_itself(chromium: Browser, settings: Settings, front: FrontServer) -> None:
+    with run.serving(settings, refresh_s=1) as url:
+        page = chromium.new_page()
+        show(page, url, UIDS[0])
+        page.select_option("#until", "newest")
+        wait_drawn(page, UIDS[0])
+        later = world.END + timedelta(hours=3, minutes=1)
+        assert f"{later:%H:%M}" in (page.text_content("#state") or "")
+        moved = ", ".join(f"{name} + toIntervalMinute(30) AS {name}" for name in ("window_start", "window_end"))
+        front.run(
+            f"INSERT INTO meter_minute_trend SELECT * REPLACE ({moved}) FROM meter_minute_trend "
+            f"WHERE window_end = '{later:%F %T}'"
+        )
+        awaited = f"{later + timedelta(minutes=30):%H:%M}"
+        page.wait_for_function("end => document.getElementById('state').textContent.includes(end)", arg=awaited)
+        page.close()
+        front.run(
+            f"ALTER TABLE meter_minute_trend DELETE WHERE window_start > '{later:%F %T}' SETTINGS mutations_sync = 1"
+        )
+
+
+@needs_chromium
+def test_a_snapshot_is_one_file_and_needs_no_server(page: Page, settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "dashboards.html"
+    run.write(settings, file)
+    for uid in UIDS[:2]:
+        show(page, f"file://{file}", uid)
+        assert any(panels(page).values())
+    assert "a snapshot" in (page.text_content("#state") or "")
+    assert "http" not in {
+        word.split("://")[0] for word in page.evaluate("performance.getEntriesByType('resource').map(e => e.name)")
+    }
+
+
+@needs_chromium
+def test_pictures_of_all_dashboards(settings: Settings, tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as pool:  # a thread of its own, as one thread drives one browser
+        paths = pool.submit(lambda: list(run.take_pictures(settings, tmp_path / "images"))).result()
+    assert [path.name for path in paths] == ["meters.png", "buildings.png", "predictions.png", "pipeline.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000 for path in paths)
+
+
+def test_what_the_server_refuses(url: str) -> None:
+    assert requests.get(f"{url}nothing", timeout=10).status_code == 404
+    assert requests.get(f"{url}dashboard/nothing", timeout=10).status_code == 404
+    for query, words in (("until=soon", "until 'soon'"), ("span=1d", "span '1d'")):
+        assert words in requests.get(f"{url}dashboard/{UIDS[0]}?{query}", timeout=30).json()["error"]
+
+
+def test_a_value_that_is_no_option_is_not_put_into_the_sql(url: str) -> None:
+    evil = requests.get(
+        f"{url}dashboard/{UIDS[0]}", params={"until": UNTIL, "var-meter_id": "1) OR (1=1"}, timeout=60
+    ).json()
+    assert evil["variables"][1]["all"], "as if nothing was chosen"
+    assert not any(panel["error"] for panel in evil["panels"])
+
+
+def test_a_panel_that_fails_says_so_and_the_others_are_drawn(front: FrontServer, url: str) -> None:
+    front.run("RENAME TABLE meter_hourly_voltage_monitoring TO away")
+    try:
+        told = requests.get(f"{url}dashboard/{UIDS[0]}", params={"until": UNTIL}, timeout=60).json()
+    finally:
+        front.run("RENAME TABLE away TO meter_hourly_voltage_monitoring")
+    failed = {panel["title"]: panel["error"] for panel in told["panels"] if panel["error"]}
+    assert list(failed) == ["Voltage Monitoring Per Meter Per Hour"]
+    assert "UNKNOWN_TABLE" in failed["Voltage Monitoring Per Meter Per Hour"]
+
+
+def test_a_taken_port_is_named(settings: Settings, url: str) -> None:
+    port = int(url.rsplit(":", 1)[1].strip("/"))
+    with pytest.raises(SmartmeterError, match=f"port {port} for|port {port} is taken"), run.serving(settings, port):
+        pass
