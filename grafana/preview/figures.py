@@ -128,7 +128,8 @@ def _stat(answer: Answer, _time: TimeRange, _marks: Sequence[Mark]) -> Figure:
     for at, (column, value) in enumerate(zip(frame.columns, row, strict=True)):
         middle = (at + 0.5) * width
         color = _step_color(panel, value)
-        annotations.append(_words(text(value, panel.unit, panel.decimals), middle, 0.58, 26, color))
+        shown = text(value, panel.units.get(column, panel.unit), panel.decimals)
+        annotations.append(_words(shown, middle, 0.58, 28 if len(row) == 1 else 19, color))
         if len(row) > 1:
             annotations.append(_words(_column(column), middle, 0.08, 11, "#5b6470"))
     layout = _layout(panel) | {"annotations": annotations, "margin": {"l": 4, "r": 4, "t": 4, "b": 4}}
@@ -180,7 +181,8 @@ def _heat_map(answer: Answer, time: TimeRange, _marks: Sequence[Mark]) -> Figure
     # Each cell stands for the step that begins at its time; plotly centres cells.
     centres = [_stamp(datetime.fromtimestamp(at.timestamp() + answer.step_s / 2, UTC)) for at in times]
     trace = {
-        "type": "heatmap", "x": centres, "y": list(series), "z": cells, "colorscale": "YlOrRd", "zmin": 0,
+        "type": "heatmap", "x": centres, "y": list(series), "z": cells, "colorscale": "YlOrRd", "reversescale": True,
+        "zmin": 0, "zmax": max([value for row in cells for value in row if value is not None], default=1) or 1,
         "colorbar": {"thickness": 12}, "xgap": 1, "ygap": 1,
     }  # fmt: skip
     layout = _layout(panel)
@@ -200,7 +202,7 @@ def _layout(panel: Panel) -> Figure:
         "font": {"family": FONT, "size": 11, "color": "#2b3138"},
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
         "margin": {"l": 10, "r": 12, "t": 8, "b": 24},
-        "legend": {"orientation": "h", "y": -0.14, "yanchor": "top", "font": {"size": 10}},
+        "legend": {"orientation": "h", "y": -0.14, "yanchor": "top", "font": {"size": 10}, "traceorder": "normal"},
         "showlegend": False, "yaxis": axis, "colorway": list(SERIES),
     }  # fmt: skip
 
