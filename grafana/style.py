@@ -187,6 +187,11 @@ def _common(panel: P, about: About, width: int) -> P:
     return panel
 
 
+def legend_beside(panel: timeseries.Panel) -> timeseries.Panel:
+    """For more series than a legend below has room for."""
+    return panel.legend(_legend().placement(common.LegendPlacement.RIGHT))
+
+
 def _legend(visible: bool = True) -> common_builders.VizLegendOptions:
     legend = common_builders.VizLegendOptions().show_legend(show_legend=visible)
     return legend.display_mode(common.LegendDisplayMode.LIST).placement(common.LegendPlacement.BOTTOM)

@@ -25,8 +25,8 @@ FROM (
 )
 HAVING meters > 0"""
 
-ENERGY = f"""SELECT sumIf(energy_kwh, window_start >= {TODAY}) AS today_kwh,
-    sumIf(energy_kwh, window_start < {TODAY}) AS week_ago_kwh
+ENERGY = f"""SELECT sumIfOrNull(energy_kwh, window_start >= {TODAY}) AS today_kwh,
+    sumIfOrNull(energy_kwh, window_start < {TODAY}) AS week_ago_kwh
 FROM building_hourly_power_consumption_latest
 WHERE {TODAY_AND_WEEK_AGO}
 HAVING count() > 0"""
