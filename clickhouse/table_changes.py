@@ -4,13 +4,12 @@ What stores rows is altered in place where that keeps every row as it was, and i
 dropped and created again as a whole: the queue's offsets are in Kafka, so reading goes on where it stopped.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from clickhouse.ddl import (
     Column,
     Connection,
-    Names,
     Table,
     column_clause,
     consumer_group,
@@ -19,12 +18,27 @@ from clickhouse.ddl import (
     names,
     tables,
 )
+from clickhouse.dead_letters import tables as dead_letters
+from clickhouse.dead_letters.tables import dead_letter_tables
 from clickhouse.tables import normalised
-from infra.changes import Change, Detail, ForgetOffsets, RunSql, Step, config_details
+from infra.changes import Action, Change, Detail, ForgetOffsets, RunSql, Step, config_details
 from schemas.manifest import Dataset
 
 Found = tuple[list[Detail], list[str], list[str]]
 """Differences, statements that mend them, and what cannot be mended in place."""
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Tables that one queue fills: which of them store rows, which are views on those, which read, in this order."""
+
+    name: str
+    declared: Mapping[str, Table]
+    stored: tuple[str, ...]
+    view: str
+    reading: tuple[str, ...]
+    group: str
+    source: str
 
 
 def table_change(dataset: Dataset, connection: Connection, actual: Mapping[str, Table]) -> Change | None:
@@ -33,14 +47,45 @@ def table_change(dataset: Dataset, connection: Connection, actual: Mapping[str, 
     A table that stores rows and is missing is filled from its topic again: the steps forget the reader's offsets.
     """
     named = names(dataset.name)
-    declared = {table.name: table for table in tables(dataset, connection)}
-    missing = {name for name in (named.table, named.unreadable) if name not in actual}
+    return _change(
+        _Tables(
+            name=dataset.name,
+            declared={table.name: table for table in tables(dataset, connection)},
+            stored=(named.table, named.unreadable),
+            view=named.latest,
+            reading=(named.messages, named.view, named.unreadable_view, named.queue, named.intake),
+            group=consumer_group(dataset.name),
+            source=f"topic {dataset.topic}",
+        ),
+        actual,
+    )
+
+
+def dead_letter_change(topics: Collection[str], connection: Connection, actual: Mapping[str, Table]) -> Change | None:
+    """How the tables over all dead-letter topics differ, in the same way."""
+    return _change(
+        _Tables(
+            name=dead_letters.NAME,
+            declared={table.name: table for table in dead_letter_tables(topics, connection)},
+            stored=(dead_letters.NAME,),
+            view=dead_letters.LATEST,
+            reading=(dead_letters.QUEUE, dead_letters.INTAKE),
+            group=dead_letters.GROUP,
+            source="the dead-letter topics",
+        ),
+        actual,
+    )
+
+
+def _change(together: _Tables, actual: Mapping[str, Table]) -> Change | None:
+    declared = together.declared
+    missing = {name for name in together.stored if name not in actual}
     details, alterations, breaking = (
         [Detail(name, "", "new, filled from the start of the topic") for name in missing],
         [],
         [],
     )
-    for name in (named.table, named.unreadable, named.latest):
+    for name in (*together.stored, together.view):
         if name in actual:
             found = _differences(declared[name], actual[name])
             details += found[0]
@@ -49,19 +94,23 @@ def table_change(dataset: Dataset, connection: Connection, actual: Mapping[str, 
         elif name not in missing:
             details.append(Detail(name, "", "new"))
             alterations.append(create_statement(declared[name]))
-    reading = _reading_details(named, declared, actual)
+    reading = _reading_details(together, actual)
     if not details and not reading:
         return None
     details = sorted(details, key=lambda detail: detail.what) + reading
     if breaking:
-        return Change("table", "breaking", dataset.name, tuple(details), advice=_advice(dataset, breaking))
-    steps = _steps(dataset, declared, actual, missing, alterations, bool(missing or reading))
-    return Change("table", "create" if named.table in missing else "change", dataset.name, tuple(details), steps)
+        return Change("table", "breaking", together.name, tuple(details), advice=_advice(together, breaking))
+    steps = _steps(together, actual, missing, alterations, bool(missing or reading))
+    action: Action = "create" if together.name in missing else "change"
+    return Change("table", action, together.name, tuple(details), steps)
 
 
-def undeclared(datasets: Iterable[Dataset], connection: Connection, actual: Mapping[str, Table]) -> list[str]:
+def undeclared(
+    datasets: Iterable[Dataset], topics: Collection[str], connection: Connection, actual: Mapping[str, Table]
+) -> list[str]:
     """Tables, and columns of stored tables, that exist and are not declared; they are left alone."""
-    declared = {table.name: table for dataset in datasets for table in tables(dataset, connection)}
+    every = [*(table for dataset in datasets for table in tables(dataset, connection))]
+    declared = {table.name: table for table in (*every, *dead_letter_tables(topics, connection))}
     found = [f"table {name}" for name in actual if name not in declared]
     for name, table in declared.items():
         if name in actual and table.order_by:
@@ -70,30 +119,28 @@ def undeclared(datasets: Iterable[Dataset], connection: Connection, actual: Mapp
     return found
 
 
-def _reading_details(named: Names, declared: Mapping[str, Table], actual: Mapping[str, Table]) -> list[Detail]:
+def _reading_details(together: _Tables, actual: Mapping[str, Table]) -> list[Detail]:
     details = []
-    for name in (named.messages, named.view, named.unreadable_view, named.queue, named.intake):
+    for name in together.reading:
         if name not in actual:
             details.append(Detail(name, "", "new"))
-        elif (wanted := normalised(declared[name])) != actual[name]:
+        elif (wanted := normalised(together.declared[name])) != actual[name]:
             details += _parts(wanted, actual[name])
     return details
 
 
 def _steps(
-    dataset: Dataset,
-    declared: Mapping[str, Table],
+    together: _Tables,
     actual: Mapping[str, Table],
     missing: set[str],
     alterations: list[str],
     reads_anew: bool,
 ) -> tuple[Step, ...]:
     """In an order in which a run that stops anywhere has lost nothing: the next one begins from what is there then."""
-    named = names(dataset.name)
-    reading = (named.messages, named.view, named.unreadable_view, named.queue, named.intake)
+    declared, reading = together.declared, together.reading
     stop = [f"DROP TABLE IF EXISTS {name}" for name in reversed(reading) if name in actual] if reads_anew else []
     # Offsets go before the table comes: were it the other way round, a run stopped in between would leave it empty.
-    forget = [ForgetOffsets(consumer_group(dataset.name))] if missing else []
+    forget = [ForgetOffsets(together.group)] if missing else []
     create = [create_statement(table) for name, table in declared.items() if name in missing]
     start = [create_statement(declared[name]) for name in reading] if reads_anew else []
     return (*map(RunSql, stop), *forget, *map(RunSql, [*create, *alterations, *start]))
@@ -188,8 +235,8 @@ def _parts(wanted: Table, actual: Table) -> list[Detail]:
     return details + config_details(types[0], types[1], f"{wanted.name}: column ")
 
 
-def _advice(dataset: Dataset, breaking: Iterable[str]) -> str:
+def _advice(together: _Tables, breaking: Iterable[str]) -> str:
     return (
-        f"{'; '.join(dict.fromkeys(breaking))}. Either declare a new dataset, or drop table {dataset.name} and apply: "
-        f"it is created anew and filled from topic {dataset.topic}, which must hold what you want to keep"
+        f"{'; '.join(dict.fromkeys(breaking))}. Either declare a new dataset, or drop table {together.name} and apply: "
+        f"it is created anew and filled from {together.source}, which must hold what you want to keep"
     )

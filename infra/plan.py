@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clickhouse.ddl import Connection, Table
-from clickhouse.table_changes import table_change, undeclared
+from clickhouse.table_changes import dead_letter_change, table_change, undeclared
 from infra.changes import Change
 from infra.subjects import Subject, subject_change, undeclared_versions
-from infra.topics import Topic, declared_topics, topic_change
+from infra.topics import Topic, dead_letter_topics, declared_topics, topic_change
 from schemas.manifest import Dataset
 
 
@@ -54,7 +54,9 @@ def make_plan(datasets: Mapping[str, Dataset], connection: Connection, actual: A
         changes.append(subject_change(dataset, subject))
         unmanaged += undeclared_versions(dataset, subject)
     changes += [table_change(dataset, connection, actual.tables) for dataset in datasets.values()]
-    unmanaged += undeclared(datasets.values(), connection, actual.tables)
+    dead_letters = dead_letter_topics(datasets.values(), actual.topics)
+    changes.append(dead_letter_change(dead_letters, connection, actual.tables))
+    unmanaged += undeclared(datasets.values(), dead_letters, connection, actual.tables)
     return Plan(tuple(change for change in changes if change), tuple(unmanaged))
 
 

@@ -65,7 +65,7 @@ class Repairing:
         of what is left loses against the complete one wherever that still is.
         """
         self._await_table(RAW)
-        span = span.aligned(self.grains)
+        span = span.with_dependants(self.grains).aligned(self.grains)
         if not allow_incomplete:
             self._refuse_if_removed(span)
         with closing(connect(self.settings)) as client:

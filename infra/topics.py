@@ -1,6 +1,6 @@
 """Kafka topics as declared by the manifests, and how they differ from those that exist. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from infra.changes import Change, CreateTopic, Detail, SetTopicConfigs, config_details
@@ -8,6 +8,7 @@ from schemas.manifest import Dataset
 
 DAY_MS = 24 * 60 * 60 * 1000
 FOR_EVER = "-1"
+DEAD_LETTER_SUFFIX = "-dead-letters"
 # A dead letter carries a whole message of up to the broker's default limit, and headers that say why it is there.
 DEAD_LETTER_MAX_BYTES = 2 * 1024 * 1024
 
@@ -35,6 +36,13 @@ def declared_topics(datasets: Iterable[Dataset]) -> list[Topic]:
         dead_letters = {**configs, "retention.ms": FOR_EVER, "max.message.bytes": str(DEAD_LETTER_MAX_BYTES)}
         topics.append(Topic(dataset.dead_letter_topic, 1, dead_letters))
     return topics
+
+
+def dead_letter_topics(datasets: Iterable[Dataset], existing: Collection[str]) -> set[str]:
+    """Every dead-letter topic: the declared ones, and those that exist, of datasets that are not declared any more."""
+    return {dataset.dead_letter_topic for dataset in datasets} | {
+        name for name in existing if name.endswith(DEAD_LETTER_SUFFIX)
+    }
 
 
 def topic_change(declared: Topic, actual: Topic | None) -> Change | None:

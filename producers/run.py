@@ -20,8 +20,8 @@ from producers.simulator import Simulator
 from producers.sink import KafkaSink, message_keys, open_sink, topics
 from producers.tail import TailReader
 from producers.validation import OutOfContract
-from schemas.codec import Decoder
 from schemas.manifest import RAW, Dataset, load_datasets
+from schemas.reader import ContractReader
 from schemas.registry import Registry
 
 PIECE = 50_000
@@ -160,9 +160,9 @@ class _Kafka:
         """What the topic holds of the wanted meters of these buildings."""
         partitions = topics(self._settings).get(self._dataset.topic, [])  # none: `open` names what is missing
         keys = set(message_keys(self._dataset.key, {"building_id": np.array(sorted(buildings))}))
-        decoder = Decoder(self._dataset.latest, self._registry)
+        contract = ContractReader(self._dataset, self._registry)
         margin_ms = 1 if one_key else int(1000 * CHUNK_MAX_S)
-        reader = TailReader(self._settings, self._dataset.topic, decoder, self._progress.note)
+        reader = TailReader(self._settings, self._dataset.topic, contract, self._progress.note)
         found = resume(*reader.read(partitions, keys, wanted, margin_ms), margin_ms)
         if found.newest_ms is not None:
             self._progress.note(

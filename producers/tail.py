@@ -1,7 +1,7 @@
 """The readings at the end of a topic, for `producers.resume`.
 
 Each partition is read backwards, window by window, until its part of the last chunk is seen. Messages of other meters,
-and what cannot be decoded, are passed over.
+and what cannot be read or is out of contract (a reading of tomorrow, say), are passed over.
 """
 
 import time
@@ -15,7 +15,8 @@ from infra.errors import SmartmeterError
 from producers.hashing import I64
 from producers.settings import SinkSettings
 from producers.sink import CLIENT_LOG, OnWait
-from schemas.codec import Decoder, Undecodable
+from schemas.codec import Undecodable
+from schemas.reader import ContractReader
 
 FIRST_WINDOW, LAST_WINDOW = 2_000, 200_000
 """Messages of a partition that are read at once: few at first, then twice as many as before."""
@@ -58,8 +59,10 @@ class _Partition:
 class TailReader:
     """Reads the ends of the partitions of one topic. Registers nothing and commits nothing."""
 
-    def __init__(self, settings: SinkSettings, topic: str, decoder: Decoder, on_wait: OnWait = lambda _: None) -> None:
-        self._settings, self._topic, self._decoder, self._on_wait = settings, topic, decoder, on_wait
+    def __init__(
+        self, settings: SinkSettings, topic: str, contract: ContractReader, on_wait: OnWait = lambda _: None
+    ) -> None:
+        self._settings, self._topic, self._contract, self._on_wait = settings, topic, contract, on_wait
         self._consumer = Consumer(
             {
                 "bootstrap.servers": settings.kafka_brokers,
@@ -110,7 +113,7 @@ class TailReader:
             if message.key() not in keys:
                 continue
             try:
-                values = self._decoder.decode(message.value())
+                values = self._contract.read(message.value(), message.timestamp()[1])
             except Undecodable:
                 continue
             if wanted(values["meter_id"]):

@@ -73,7 +73,7 @@ class Position:
         return EPOCH + timedelta(milliseconds=self.produced_at_ms)
 
     def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}]@{self.offset}"
+        return f"{self.topic}:{self.partition}:{self.offset}"
 
 
 @dataclass(frozen=True)

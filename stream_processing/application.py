@@ -10,6 +10,7 @@ from typing import Any
 from pyspark.errors import StreamingQueryException
 from pyspark.sql.streaming.query import StreamingQuery
 
+from infra.share_limit import ShareLimit, TooManyBadMessages
 from stream_processing.context import Context
 from stream_processing.framing import UNKNOWN_ID
 from stream_processing.grain import Grain
@@ -20,6 +21,7 @@ from stream_processing.settings import StreamSettings
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 HEALTHY_AFTER_S = 60.0
 POLL_S = 0.5
+COUNTS = "messages"
 
 Log = Callable[[str], None]
 
@@ -44,13 +46,15 @@ class Application:
 
     Each query resumes from its checkpoint. A failed batch is run again with the same input, and what it had already
     written is written twice: harmless by law 3. An unreachable broker or registry is a failure like any other, retried
-    for ever; no message is skipped because of it.
+    for ever; no message is skipped because of it. But when too great a share of a batch cannot be read, everything ends
+    with TooManyBadMessages: leaving out so much would be a silent loss, and trying again the same.
     """
 
     def __init__(self, context: Context, settings: StreamSettings, checkpoints: Path, log: Log) -> None:
         self._context = context
         self._checkpoints = checkpoints
         self._log = log
+        self._limit = ShareLimit(settings.max_unreadable_share)
         pace = paces(context.grains, settings)
         self._runs = {
             name: Run(grain, pace[name], SchemaIds(context.datasets[grain.source], context.registry))
@@ -89,6 +93,7 @@ class Application:
             return
         if run.query.lastProgress is not None:
             run.progress = summary(json.loads(run.query.lastProgress.json))
+            check_share(run.progress, self._context.datasets[run.grain.source].topic, self._limit)
         if not run.query.isActive:
             failure, run.query = run.query.exception(), None
             self._attempt(name, run, lambda: self._recover(run, failure))
@@ -111,7 +116,7 @@ class Application:
         run.ids.refresh()
         topic = context.datasets[grain.source].topic
         source = context.kafka.stream(context.spark, topic, pace.max_messages_per_trigger)
-        rows = grain.prepare(run.ids.decode(source), context.datasets)
+        rows = grain.prepare(run.ids.decode(source, counted_as=COUNTS), context.datasets)
         rows = rows.withWatermark(grain.event_time, f"{pace.lateness_s} seconds")
         aggregated = grain.aggregate(rows, context.datasets)
         run.query = (
@@ -144,14 +149,31 @@ def _unread(run: Run) -> str:
     return json.dumps(offsets) if offsets else "earliest"
 
 
+def check_share(progress: dict[str, Any], topic: str, limit: ShareLimit) -> None:
+    """Raise TooManyBadMessages where the batch left out more than the limit. `progress`: a `summary`.
+
+    Judged is the last batch of each look, twice a second.
+    """
+    read, left_out = progress["read"], progress["left_out"]
+    if limit.exceeded(left_out, read):
+        raise TooManyBadMessages(
+            f"{topic}: {left_out} of {read} messages of batch {progress['batch']} cannot be read, more than "
+            f"{limit.max_share:.1%}: mend what writes them; started again it goes on after this batch "
+            "(STREAM_MAX_UNREADABLE_SHARE=1 lets it go on whatever comes)"
+        )
+
+
 def summary(progress: dict[str, Any]) -> dict[str, Any]:
     """What a person or a monitor wants of Spark's progress of a batch: rows, seconds, watermark, offsets, state."""
+    counts = progress.get("observedMetrics", {}).get(COUNTS, {})
     state = progress["stateOperators"][0] if progress["stateOperators"] else {}
     return {
         "at": progress["timestamp"],
         "batch": progress["batchId"],
         "batch_s": progress["durationMs"].get("triggerExecution", 0) / 1000,
         "rows": progress["numInputRows"],
+        "read": counts.get("read", 0),
+        "left_out": counts.get("left_out", 0),
         "rows_per_s": progress.get("processedRowsPerSecond", 0.0),
         "watermark": progress.get("eventTime", {}).get("watermark"),
         "end_offsets": progress["sources"][0]["endOffset"],

@@ -1,25 +1,38 @@
 """Confluent framing in Spark: framed Avro values to columns and back, with the writer's schema resolved per id."""
 
 from collections.abc import Collection, Mapping
+from functools import reduce
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import from_avro, to_avro
 
-from schemas.avro import Field, Record
+from schemas.avro import ContractError, Field, Record, parse_record
 from schemas.framing import HEADER_BYTES, header
 from schemas.manifest import Dataset
 
 UNKNOWN_ID = "unknown schema id"
+FIXED_BYTES = {"double": 8, "boolean": 1}
+VARINT_BYTES = {"int": 5, "long": 9, "timestamp-millis": 9}
+"""Bytes at most; a tenth of a long comes only with numbers beyond 2^62, which no contract allows."""
 
 
-def decode(messages: DataFrame, reader: Record, writers: Mapping[int, str], refused: Collection[int] = ()) -> DataFrame:
+def decode(
+    messages: DataFrame,
+    reader: Record,
+    writers: Mapping[int, str],
+    refused: Collection[int] = (),
+    counted_as: str | Observation | None = None,
+) -> DataFrame:
     """Kafka rows to rows with the reader's fields beside `partition`, `offset` and `timestamp` as `produced_at`.
 
     `writers` maps each known schema id to its writer's schema. A value that cannot be read (empty, no framing, a body
     that does not parse, an id in `refused`) or lies outside the contract's bounds gives no row. An id in neither
     makes the task fail with UNKNOWN_ID and the number: the caller asks the registry and starts again, so no message
     is skipped while its schema is still unknown.
+
+    `counted_as` names an observation of what passed (`DataFrame.observe`, part of a query's progress): `read`, the
+    messages, and `left_out`, those with a value that gave no row.
     """
     start = F.substring("value", 1, HEADER_BYTES)
     body = F.expr(f"substring(value, {HEADER_BYTES + 1})")
@@ -32,18 +45,65 @@ def decode(messages: DataFrame, reader: Record, writers: Mapping[int, str], refu
     unknown = framed & ~start.isin([header(schema_id) for schema_id in expected])
     complaint = F.concat(F.lit(f"{UNKNOWN_ID} "), F.conv(F.hex(F.substring("value", 2, 4)), 16, 10))
     read = F.when(unknown, F.raise_error(complaint).cast(_row_type(reader))).otherwise(known)
-    decoded = messages.select("partition", "offset", F.col("timestamp").alias("produced_at"), read.alias("record"))
+    filled = (F.length("value") > 0).alias("filled")
+    position = ("partition", "offset", F.col("timestamp").alias("produced_at"))
+    body_length = (F.length("value") - HEADER_BYTES).alias("body_length")
+    decoded = messages.select(*position, read.alias("record"), filled, start.alias("start"), body_length)
     # A body that does not parse becomes a row of nulls, so a field that is never null tells.
     required = next(field.name for field in reader.fields if not field.nullable)
-    readable = decoded.where(F.col("record")[required].isNotNull())
+    is_read = F.col("record")[required].isNotNull() & _is_whole(reader, writers)
+    if counted_as is not None:
+        is_kept = F.coalesce(is_read & in_contract(reader, of="record."), F.lit(False))
+        counts = F.count(F.lit(1)).alias("read"), F.count_if(F.col("filled") & ~is_kept).alias("left_out")
+        decoded = decoded.observe(counted_as, *counts)
+    readable = decoded.where(is_read)
     return readable.select("partition", "offset", "produced_at", "record.*").where(in_contract(reader))
 
 
-def in_contract(record: Record) -> Column:
-    """True where every field lies within the bounds that the contract states; NaN lies within none."""
+def _is_whole(reader: Record, writers: Mapping[int, str]) -> Column:
+    """True unless bytes follow the record: Spark's decoder does not look, and every other consumer refuses them.
+
+    Told by the length that the values must have, where they tell it: a writer with strings, decimals or fields that
+    the reader lacks is taken at its word.
+    """
+    whole = F.lit(True)
+    known = {field.name for field in reader.fields}
+    for schema_id, writer in writers.items():
+        try:
+            fields = parse_record(writer, f"schema {schema_id}").fields
+        except ContractError:  # not of the contracts' part of Avro, so its length does not follow from values
+            continue
+        if all(field.type in FIXED_BYTES | VARINT_BYTES and field.name in known for field in fields):
+            length = reduce(Column.__add__, (_encoded_bytes(field) for field in fields))
+            whole = F.when(F.col("start") == F.lit(header(schema_id)), F.col("body_length") == length).otherwise(whole)
+    return whole
+
+
+def _encoded_bytes(field: Field) -> Column:
+    """Bytes of a decoded field: seven bits a byte of a zigzag integer, and one for the branch of a nullable one."""
+    value = F.col(f"record.{field.name}")
+    if field.type in FIXED_BYTES:
+        size = F.lit(FIXED_BYTES[field.type])
+    else:
+        number = F.unix_millis(value) if field.type == "timestamp-millis" else value.cast("long")
+        zigzag = F.shiftleft(number, 1).bitwiseXOR(F.shiftright(number, 63))
+        more = (
+            ((zigzag < 0) | (zigzag >= F.lit(1 << (7 * count)))).cast("int")
+            for count in range(1, VARINT_BYTES[field.type])
+        )
+        size = reduce(Column.__add__, more, F.lit(1))
+    return F.lit(1) + F.when(value.isNull(), 0).otherwise(size) if field.nullable else size
+
+
+def in_contract(record: Record, of: str = "") -> Column:
+    """True where every field lies within the bounds that the contract states; NaN lies within none.
+
+    `of` is what comes before the fields' names, where they are those of a struct.
+    """
     kept = F.lit(True)
     for field in record.fields:
-        value = F.unix_millis(field.name) if field.type == "timestamp-millis" else F.col(field.name)
+        column = F.col(f"{of}{field.name}")
+        value = F.unix_millis(column) if field.type == "timestamp-millis" else column
         if field.minimum is not None:
             kept &= value.isNull() | (value >= field.minimum)
         if field.maximum is not None:

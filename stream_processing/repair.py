@@ -43,6 +43,10 @@ class Span:
             self.end and self.end + (EPOCH - self.end) % step,
         )
 
+    def with_dependants(self, grains: Mapping[str, Grain]) -> "Span":
+        """Prolonged to the windows that look back into it."""
+        return Span(self.start, self.end and self.end + timedelta(seconds=max(g.context_s for g in grains.values())))
+
     def read_from(self, grains: Mapping[str, Grain]) -> datetime | None:
         """Where reading begins, so that the first windows of the span have what they look at before their start."""
         return self.start and self.start - timedelta(seconds=max(grain.context_s for grain in grains.values()))

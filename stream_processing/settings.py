@@ -24,7 +24,7 @@ class StreamSettings(BaseSettings):
 
     `lateness_s`: how long after the newest reading a window still waits for others, in event time. `grains`: what
     differs by grain, as JSON in STREAM_GRAINS. `shuffle_partitions` is fixed by the first start: the checkpoint holds
-    state by partition.
+    state by partition. `max_unreadable_share`: of a batch; when more of it cannot be read, the application ends.
     """
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="STREAM_")
@@ -32,6 +32,7 @@ class StreamSettings(BaseSettings):
     lateness_s: NotNegative = 60
     trigger_s: NotNegative = 5
     max_messages_per_trigger: Positive = 1_000_000
+    max_unreadable_share: float = Field(default=0.05, ge=0, le=1)
     grains: dict[str, GrainSettings] = Field(default_factory=dict)
     shuffle_partitions: Positive = 2
     cores: Positive = 2

@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -80,16 +81,22 @@ class Log:
 
         Offsets that the log itself does not have (compacted away, or taken by a transaction's marker) give nothing.
         """
+        for message in self.messages(topic, partition, ranges):
+            yield Entry(partition, offset_of(message), message.value(), message.timestamp()[1])
+
+    def messages(self, topic: str, partition: int, ranges: Sequence[tuple[int, int]]) -> Iterator[Message]:
+        """The same as whole messages, with key and headers."""
         for near in neighbours(ranges):
             starts = [first for first, _ in near]
             for message in self._from(topic, partition, near[0][0], near[-1][1]):
-                offset = message.offset()
-                assert offset is not None, "a message that was delivered has an offset"
+                offset = offset_of(message)
                 if offset >= near[-1][1]:
                     break
                 first, last = near[bisect_right(starts, offset) - 1]
                 if first <= offset < last:
-                    yield Entry(partition, offset, message.value(), message.timestamp()[1])
+                    yield message
+                if offset == near[-1][1] - 1:
+                    break
 
     def _from(self, topic: str, partition: int, offset: int, last: int) -> Iterator[Message]:
         """Every message from an offset to the partition's end as it is when reached; `last`: how far is of interest."""
@@ -110,6 +117,18 @@ class Log:
                     raise SmartmeterError(f"Kafka: reading {topic}: {error}")
                 offset = (message.offset() or 0) + 1
                 yield message
+
+
+def offset_of(message: Message) -> int:
+    """The offset of a message that the log gave."""
+    offset = message.offset()
+    assert offset is not None, "a message that was delivered has an offset"
+    return offset
+
+
+def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
+    """The headers of a message that the log gave, in order."""
+    return cast("list[tuple[str, bytes | None]]", message.headers() or [])
 
 
 def neighbours(ranges: Sequence[tuple[int, int]], seek_over: int = SEEK_OVER) -> list[list[tuple[int, int]]]:

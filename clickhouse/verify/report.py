@@ -33,6 +33,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "seconds": round(report.seconds, 3),
         "positions": {name: asdict(positions) for name, positions in report.positions.items()},
         "values": {name: asdict(comparison) for name, comparison in report.values.items()},
+        "letters": {name: asdict(letters) for name, letters in report.letters.items()},
     }
 
 
@@ -58,6 +59,9 @@ def print_report(report: Report, console: Console) -> None:
             f"The newest reading is of {report.newest:%Y-%m-%d %H:%M:%S} UTC; windows that end within "
             f"{' or '.join(map(str, waits))} s of it are open."
         )
+    letters = sum(one.letters for one in report.letters.values())
+    if letters:
+        console.print(f"{letters:,} dead letters, one for each message that was set aside.")
     verdict = "[red]NOT VERIFIED[/red]" if report.failures else "[green]VERIFIED[/green]"
     console.print(f"{verdict} in {report.seconds:.1f} s", highlight=False)
 

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from clickhouse.verify.dead_letters import Letters, account_letters
 from clickhouse.verify.log import Extent, Log
 from clickhouse.verify.positions import Positions, account
 from clickhouse.verify.values import Comparison, compare, is_aggregate
@@ -27,6 +28,7 @@ class Report:
 
     positions: Mapping[str, Positions]
     values: Mapping[str, Comparison]
+    letters: Mapping[str, Letters]
     newest: datetime | None
     closes_after_s: Mapping[str, int]
     seconds: float = 0.0
@@ -39,13 +41,17 @@ class Report:
             for name, positions in self.positions.items()
             if positions.behind
         ]
-        told = [failure for part in (self.positions, self.values) for one in part.values() for failure in one.failures]
-        return behind + told
+        parts: tuple[Mapping[str, Positions | Comparison | Letters], ...] = (self.positions, self.values, self.letters)
+        return behind + [failure for part in parts for one in part.values() for failure in one.failures]
 
     @property
     def may_come(self) -> bool:
         """Whether waiting may mend some of the failures."""
-        return any(p.behind for p in self.positions.values()) or any(c.may_come for c in self.values.values())
+        return (
+            any(positions.behind for positions in self.positions.values())
+            or any(comparison.may_come for comparison in self.values.values())
+            or any(letters.missing for letters in self.letters.values())
+        )
 
 
 @dataclass
@@ -59,13 +65,18 @@ class Verification:
     closes_after_s: Mapping[str, int]
     progress: Callable[[str], None] = lambda _: None
     _extents: dict[str, list[Extent]] = field(default_factory=dict)
+    _positions: dict[str, Positions] = field(default_factory=dict)
+    _values: dict[str, Comparison] = field(default_factory=dict)
+    _letters: dict[str, Letters] = field(default_factory=dict)
     _newest: datetime | None = None
+    _complete_from: datetime | None = None
     _raw_is_complete: bool = False
 
     def run(self, wait_s: float) -> Report:
         """Check until all is proved, or something is wrong for good, or `wait_s` have passed."""
         started = time.monotonic()
         self._extents = {name: self.log.extents(dataset.topic) for name, dataset in self.datasets.items()}
+        self._complete_from = self._readings_are_complete_from()
         wrong = 0
         while True:
             report = self._check(started)
@@ -75,23 +86,58 @@ class Verification:
             self.progress(f"waiting: {report.failures[0]}")
             time.sleep(POLL_S)
 
+    def _readings_are_complete_from(self) -> datetime | None:
+        """The start of the first window of which no reading can have been removed, from the log or by the table's TTL.
+
+        A reading is at most the tolerance newer than its message, so what was removed belongs to windows that begin
+        before the oldest message that is left, plus that. None where nothing was removed.
+        """
+        raw = self.datasets[RAW]
+        tolerance = timedelta(seconds=raw.parameters.get("future_tolerance_s", 0))
+        expired = datetime.now(UTC) - timedelta(days=raw.ttl_days) if raw.ttl_days else None
+        limits = []
+        for extent in self._extents[RAW]:
+            oldest = self.log.produced_at(raw.topic, extent)
+            if extent.begin > 0:
+                limits.append(oldest or datetime.now(UTC))
+            if expired and oldest and oldest < expired:
+                limits.append(expired)
+        return max(limits) + tolerance if limits else None
+
     def _newest_reading(self) -> datetime | None:
         [(count, newest)] = self.query(f"SELECT count(), max(timestamp) FROM {RAW}", {})
         return newest if count else None
 
     def _check(self, started: float) -> Report:
-        positions: dict[str, Positions] = {}
-        values: dict[str, Comparison] = {}
+        """Look at everything that is not proved yet: what is, within these extents and windows, stays so."""
         for name, dataset in self.datasets.items():
-            self.progress(f"{name}: offsets")
-            reader = ContractReader(dataset, self.registry)
-            positions[name] = account(dataset, self._extents[name], lambda sql: self.query(sql, {}), self.log, reader)
+            if name not in self._positions or self._positions[name].failures or self._positions[name].behind:
+                self.progress(f"{name}: offsets")
+                self._positions[name] = self._account(name, dataset)
         if not self._raw_is_complete:
             self._newest = self._newest_reading()
-            self._raw_is_complete = not positions[RAW].behind
+            self._raw_is_complete = not self._positions[RAW].behind
+            self._values.clear()
         for name, dataset in self.datasets.items():
-            if self._newest is not None and is_aggregate(dataset):
+            known = self._values.get(name)
+            if self._newest is not None and is_aggregate(dataset) and (known is None or known.failures):
                 self.progress(f"{name}: values")
                 closed_before = self._newest - timedelta(seconds=self.closes_after_s[name])
-                values[name] = compare(dataset, closed_before, self.query)
-        return Report(positions, values, self._newest, self.closes_after_s, time.monotonic() - started)
+                self._values[name] = compare(dataset, closed_before, self.query, self._complete_from)
+        for name, dataset in self.datasets.items():
+            letters = self._letters.get(name)
+            if letters is None or letters.failures:
+                extents = self._extents[name]
+                self._letters[name] = account_letters(dataset, extents, lambda sql: self.query(sql, {}), self.log)
+        return Report(
+            positions=dict(self._positions),
+            values=dict(self._values),
+            letters=dict(self._letters),
+            newest=self._newest,
+            closes_after_s=self.closes_after_s,
+            seconds=time.monotonic() - started,
+        )
+
+    def _account(self, name: str, dataset: Dataset) -> Positions:
+        reader = ContractReader(dataset, self.registry)
+        return account(dataset, self._extents[name], lambda sql: self.query(sql, {}), self.log, reader)

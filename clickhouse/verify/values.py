@@ -34,10 +34,12 @@ MAY_COME = {"missing", "incomplete", "surplus"}
 
 @dataclass
 class Comparison:
-    """Rows of one dataset: `equal` ones, `open` ones (their window may still change), those that differ by kind."""
+    """Rows of one dataset: `equal` ones, `open` ones (their window may still change), `past` ones (retention may have
+    removed some of their readings, so nothing can be said of them), those that differ by kind."""
 
     equal: int = 0
     open: int = 0
+    past: int = 0
     differing: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
@@ -52,17 +54,21 @@ def is_aggregate(dataset: Dataset) -> bool:
     return (EXPECTED / f"{dataset.name}.sql").exists()
 
 
-def compare(dataset: Dataset, closed_before: datetime, query: Query) -> Comparison:
+def compare(
+    dataset: Dataset, closed_before: datetime, query: Query, complete_from: datetime | None = None
+) -> Comparison:
     """Compare every row of the dataset's table with its recomputation from the readings.
 
-    A window that ends after `closed_before` is open: it may lack a row or some of its events, but nothing else.
+    A window that ends after `closed_before` is open: it may lack a row or some of its events, but nothing else. One
+    that begins before `complete_from` is past: not all of its readings are there any more.
     """
     columns = _columns(dataset)
     comparison = Comparison()
     found: dict[str, list[Sequence[str]]] = {}
     for one in _slices(dataset, query):
-        for kind, count, keys in query(_difference_query(dataset, columns, one, closed_before), dataset.parameters):
-            if kind in ("equal", "open"):
+        sql = _difference_query(dataset, columns, one, closed_before, complete_from)
+        for kind, count, keys in query(sql, dataset.parameters):
+            if kind in ("equal", "open", "past"):
                 setattr(comparison, kind, getattr(comparison, kind) + count)
             else:
                 comparison.differing[kind] = comparison.differing.get(kind, 0) + count
@@ -145,7 +151,13 @@ def _expected(dataset: Dataset, columns: Mapping[str, Column], one: Slice) -> st
     return f"SELECT {cast} FROM ({sql}) AS recomputed WHERE {one.rows}"
 
 
-def _difference_query(dataset: Dataset, columns: Mapping[str, Column], one: Slice, closed_before: datetime) -> str:
+def _difference_query(
+    dataset: Dataset,
+    columns: Mapping[str, Column],
+    one: Slice,
+    closed_before: datetime,
+    complete_from: datetime | None,
+) -> str:
     key = ", ".join(dataset.order_by)
     hashed = ", ".join(f"ifNull(toString({n}), 'null')" if "Nullable" in c.type else n for n, c in columns.items())
     fields = f"{key}, window_end, event_count, sipHash64({hashed}) AS hash"
@@ -154,6 +166,7 @@ def _difference_query(dataset: Dataset, columns: Mapping[str, Column], one: Slic
         f"SELECT {fields}, 0 AS is_expected FROM {names(dataset.name).latest} WHERE {one.rows}"
     )
     closed_ms = int(closed_before.timestamp() * 1000)
+    complete_ms = int(complete_from.timestamp() * 1000) if complete_from else -(2**62)
     return f"""
         SELECT kind, count(), groupArraySorted({FIRST})(row_key) FROM
         (
@@ -163,6 +176,7 @@ def _difference_query(dataset: Dataset, columns: Mapping[str, Column], one: Slic
                 anyIf(event_count, is_expected = 1) AS expected_count,
                 anyIf(event_count, is_expected = 0) AS actual_count,
                 multiIf(
+                    any(toUnixTimestamp64Milli(window_start)) < {complete_ms}, 'past',
                     countIf(is_expected = 1) = 0, if(is_open, 'open', 'unexpected'),
                     countIf(is_expected = 0) = 0, if(is_open, 'open', 'missing'),
                     actual_count < expected_count, if(is_open, 'open', 'incomplete'),

@@ -12,6 +12,7 @@ import psutil
 from confluent_kafka import Producer
 
 from clickhouse.client import connect
+from clickhouse.dead_letters.run import PART as DEAD_LETTERS
 from clickhouse.verify.run import Report
 from infra import processes
 from infra.settings import load_settings
@@ -36,7 +37,13 @@ class System:
         self.stack.up(dict.fromkeys(DEFAULT_PORTS, 0))
         self.settings = load_settings(self.data_dir)
         self.command("apply")
+        self.start_dead_letters()
         self.start_stream()
+
+    def start_dead_letters(self) -> None:
+        """Start the service that writes dead letters; it waits for whatever is down."""
+        launch = processes.Launch([SMARTMETER, "dead-letters", "run", "--data-dir", str(self.data_dir)])
+        processes.start(self.data_dir, DEAD_LETTERS, launch)
 
     def start_stream(self) -> None:
         """Start it anew after a kill, or for the first time; returns when every query runs."""

@@ -43,7 +43,9 @@ class Log:
         self.dataset: Dataset = replace(DATASETS[dataset], topic=f"subscribed-{uuid.uuid4().hex[:8]}")
         self.registry = Registry(settings.schema_registry_url, timeout_s=2, deadline_s=0.5)
         admin = AdminClient({"bootstrap.servers": settings.kafka_brokers})
-        admin.create_topics([NewTopic(self.dataset.topic, PARTITIONS, 1)])[self.dataset.topic].result(30)
+        admin.create_topics([NewTopic(self.dataset.topic, PARTITIONS, 1, config={"retention.ms": "-1"})])[
+            self.dataset.topic
+        ].result(30)
         self.registry.set_compatibility(self.dataset.subject, "FULL_TRANSITIVE")
         self.encoders = {
             number: Encoder(record, self.registry.register(self.dataset.subject, record))
@@ -133,7 +135,7 @@ def test_what_cannot_be_read_is_raised_or_handed_over_and_nothing_else_is_lost(r
     readings.send([good[0], *bad, *good[1:]])
     with readings.subscription() as subscription:
         assert next(subscription).record.meter_id == 1
-        with pytest.raises(UnreadableMessage, match=r"\[0\]@1 cannot be read: first byte is 0x7b"):
+        with pytest.raises(UnreadableMessage, match=r":0:1 cannot be read: first byte is 0x7b"):
             next(subscription)
     told: list[Unreadable] = []
     with readings.subscription(on_unreadable=told.append) as subscription:
@@ -301,10 +303,10 @@ def test_the_command_prints_records_for_people_and_for_programs(readings: Log) -
     readings.send([b"{}"])
     stopped = run("--json")
     assert (stopped.returncode, stopped.stdout.count("\n")) == (1, 2)
-    assert "[0]@2 cannot be read: first byte" in stopped.stderr
+    assert ":0:2 cannot be read: first byte" in stopped.stderr
     skipped = run("--json", "--on-error", "skip")
     assert (skipped.returncode, skipped.stdout.count("\n")) == (0, 2)
-    assert "[0]@2 cannot be read: first byte" in skipped.stderr
+    assert ":0:2 cannot be read: first byte" in skipped.stderr
 
 
 def test_the_command_ends_in_order_at_ctrl_c(readings: Log, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from clickhouse import ddl
+from clickhouse.dead_letters import tables as dead_letters
 from schemas.avro import ContractError, Record, parse_record
 from schemas.manifest import Dataset, load_datasets
 
@@ -44,6 +45,13 @@ def by_name(dataset: Dataset) -> dict[str, ddl.Table]:
 def test_committed_sql_is_what_the_contract_renders(name: str) -> None:
     committed = (ddl.SQL_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
     assert committed == ddl.render(DATASETS[name], ddl.EXAMPLE), "run `python -m clickhouse.ddl` and commit the result"
+
+
+def test_committed_sql_of_dead_letters_is_what_is_rendered() -> None:
+    command = "run `python -m clickhouse.dead_letters.tables` and commit the result"
+    assert dead_letters.SQL_FILE.read_text(encoding="utf-8") == dead_letters.render(
+        dead_letters.EXAMPLE_TOPICS, ddl.EXAMPLE
+    ), command
 
 
 def test_no_sql_without_a_dataset() -> None:

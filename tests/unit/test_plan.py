@@ -10,6 +10,7 @@ from rich.console import Console
 
 from clickhouse import ddl
 from clickhouse.ddl import EXAMPLE, Column, Table
+from clickhouse.dead_letters.tables import dead_letter_tables
 from clickhouse.tables import normalised
 from infra.changes import (
     Change,
@@ -41,8 +42,13 @@ def as_declared(datasets: Mapping[str, Dataset] = ONLY_RAW) -> Actual:
             d.subject: Subject(d.subject, d.compatibility, tuple(r.schema for r in d.versions.values()))
             for d in datasets.values()
         },
-        {table.name: normalised(table) for d in datasets.values() for table in ddl.tables(d, EXAMPLE)},
+        {table.name: normalised(table) for table in declared_tables(datasets)},
     )
+
+
+def declared_tables(datasets: Mapping[str, Dataset]) -> list[Table]:
+    of_datasets = [table for dataset in datasets.values() for table in ddl.tables(dataset, EXAMPLE)]
+    return [*of_datasets, *dead_letter_tables([d.dead_letter_topic for d in datasets.values()], EXAMPLE)]
 
 
 def with_table(**changes: object) -> Actual:
@@ -101,8 +107,8 @@ def test_an_empty_deployment_gets_topics_then_subjects_then_tables() -> None:
     assert plan.exit_code == 2
     assert {change.action for change in plan.changes} == {"create"}
     kinds = [change.kind for change in plan.changes]
-    count = len(DATASETS)
-    assert kinds == ["topic"] * 2 * count + ["subject"] * count + ["table"] * count
+    count = len(DATASETS)  # and one table more, for the dead letters of all
+    assert kinds == ["topic"] * 2 * count + ["subject"] * count + ["table"] * (count + 1)
 
 
 def test_topics_are_created_with_their_configs() -> None:

@@ -1,0 +1,1 @@
+"""Dead letters: who writes them, the table over them, and the way back."""

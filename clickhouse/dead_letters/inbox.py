@@ -1,0 +1,39 @@
+"""What the dead-letter topics hold, read from the topics themselves."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from clickhouse.dead_letters.letter import Letter, NotALetter, parse_letter, redriven_from
+from clickhouse.verify.log import Log, headers_of, offset_of
+
+
+@dataclass(frozen=True)
+class Found:
+    """One message of a dead-letter topic: a letter, the note of a redrive (`redriven`), or neither."""
+
+    partition: int
+    offset: int
+    letter: Letter | None
+    redriven: str | None = None
+
+    @property
+    def where(self) -> str:
+        return f"partition {self.partition} offset {self.offset}"
+
+
+def read_inbox(log: Log, topic: str) -> Iterator[Found]:
+    """Every message of a dead-letter topic that is committed now, in order; raises SmartmeterError as the log does."""
+    for extent in log.extents(topic):
+        if extent.begin == extent.end:
+            continue
+        for message in log.messages(topic, extent.partition, [(extent.begin, extent.end)]):
+            headers = headers_of(message)
+            at = (extent.partition, offset_of(message))
+            redriven = redriven_from(headers)
+            if redriven is not None:
+                yield Found(*at, None, redriven)
+                continue
+            try:
+                yield Found(*at, parse_letter(message.key(), message.value(), headers, message.timestamp()[1]))
+            except NotALetter:
+                yield Found(*at, None)

@@ -1,0 +1,68 @@
+"""Entry point of the service: one process of the data directory, recorded as a part."""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from threading import Event
+from typing import Any
+
+import psutil
+from clickhouse_connect.driver.client import Client
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from clickhouse.client import connect
+from clickhouse.dead_letters.service import Query, Service, Tell, run
+from infra import processes
+from infra.errors import SmartmeterError
+from infra.settings import Settings
+from infra.share_limit import ShareLimit
+from schemas.manifest import load_datasets
+
+PART = "dead-letters"
+
+
+class DeadLetterSettings(BaseSettings):
+    """When to stop rather than set aside; see infra.share_limit.ShareLimit."""
+
+    model_config = SettingsConfigDict(frozen=True, env_prefix="DEAD_LETTER_")
+
+    max_share: float = Field(default=0.05, ge=0, le=1)
+    window: int = Field(default=10_000, ge=1)
+    minimum: int = Field(default=1_000, ge=1)
+
+    @property
+    def limit(self) -> ShareLimit:
+        """The limit that they state."""
+        return ShareLimit(self.max_share, self.window, self.minimum)
+
+
+def run_dead_letters(settings: Settings, limit: ShareLimit, stop: Event, tell: Tell, once: bool) -> int:
+    """Write dead letters until stopped, or once; returns how many. Raises SmartmeterError when it runs already."""
+    running = processes.find(settings.data_dir, PART)
+    if running is not None and running.pid != os.getpid():
+        raise SmartmeterError(f"the dead-letter service runs already (process {running.pid}); stop it first")
+    processes.record(settings.data_dir, PART, psutil.Process())
+    datasets = load_datasets(raw_topic=settings.kafka_topic)
+    try:
+        return run(Service(datasets, settings.kafka_brokers, lazy_query(settings), limit), stop, tell, once)
+    finally:
+        processes.forget(settings.data_dir, PART)
+
+
+def lazy_query(settings: Settings) -> Query:
+    """Queries as the reading user. ClickHouse is connected to when first asked, and again after an outage."""
+    clients: list[Client] = []
+
+    def query(sql: str) -> Sequence[Sequence[Any]]:
+        if not clients:
+            clients.append(connect(settings, reader=True))
+        try:
+            rows: Sequence[Sequence[Any]] = clients[0].query(sql).result_rows
+        except Exception:
+            with suppress(OSError):
+                clients.pop().close()
+            raise
+        return rows
+
+    return query

@@ -1,0 +1,202 @@
+"""Writes one dead letter per message that ClickHouse's intake set aside, exactly once.
+
+X_unreadable says which messages are bad, and why; they are fetched from the log by position, so the topic is not read
+and decoded a second time. Which letters are written is read from the dead-letter topics at the start, and batches are
+transactions under one id: killed anywhere, the next start goes on without a letter lost or doubled. What is down is
+waited for. Nothing is read from the registry, so its outage can make no letter (the intake waits for it).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any
+
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from confluent_kafka import Message
+from requests import RequestException
+from urllib3.exceptions import HTTPError
+
+from clickhouse.ddl import consumer_group, literal, names
+from clickhouse.dead_letters.inbox import read_inbox
+from clickhouse.dead_letters.letter import GONE, Letter, Origin, ValueFrom, all_headers
+from clickhouse.dead_letters.transactions import NotSent, Outgoing, ReplacedByAnother, Transactions
+from clickhouse.verify.log import Log, headers_of, offset_of
+from infra.errors import SmartmeterError
+from infra.share_limit import ShareLimit, TooManyBadMessages
+from schemas.manifest import Dataset
+
+TRANSACTIONAL_ID = "smartmeter-dead-letters"
+BATCH = 500
+POLL_S = 1.0
+TELL_EVERY_S = 10.0
+FAILURES = (SmartmeterError, ClickHouseError, RequestException, HTTPError, OSError)
+"""What a dependency that is down raises; waited for."""
+
+Query = Callable[[str], Sequence[Sequence[Any]]]
+Tell = Callable[[str], None]
+Place = tuple[str, int]
+"""Topic and partition."""
+
+
+@dataclass
+class Service:
+    """One run: `open` once, then `sweep` again and again. `query` reads ClickHouse."""
+
+    datasets: Mapping[str, Dataset]
+    brokers: str
+    query: Query
+    limit: ShareLimit
+    _written: dict[Place, set[int]] = field(default_factory=dict)
+    _parts: dict[str, int] = field(default_factory=dict)
+
+    def open(self) -> None:
+        """Take over from whoever ran before, and learn which letters are written."""
+        self._transactions = Transactions(self.brokers, TRANSACTIONAL_ID)
+        self._written, self._parts = {}, {}
+        with Log(self.brokers) as log:
+            for dataset in self.datasets.values():
+                for found in read_inbox(log, dataset.dead_letter_topic):
+                    if found.letter is not None:
+                        self._note([found.letter.origin])
+
+    def sweep(self) -> int:
+        """Write the letters that are missing; their number. Nothing is written of a topic that passes the limit.
+
+        Raises TooManyBadMessages, ReplacedByAnother, or what a dependency that is down raises: `open` again then.
+        """
+        parts = self._parts_now()
+        written = 0
+        for dataset in self.datasets.values():
+            table = names(dataset.name).unreadable
+            if parts.get(table) == self._parts.get(table):
+                continue  # no part came since the last sweep
+            written += self._sweep(dataset)
+            self._parts[table] = parts[table]
+        return written
+
+    def _parts_now(self) -> dict[str, int]:
+        """A number per table that changes with every insert: cheaper to ask than for the rows."""
+        rows = self.query(
+            "SELECT table, groupBitXor(cityHash64(name)) FROM system.parts WHERE active "
+            "AND database = currentDatabase() AND endsWith(table, '_unreadable') GROUP BY table"
+        )
+        return dict(rows)  # type: ignore[arg-type]
+
+    def _sweep(self, dataset: Dataset) -> int:
+        bad: dict[int, list[int]] = {}
+        table = names(dataset.name).unreadable
+        for partition, offset in self.query(
+            f"SELECT DISTINCT partition, offset FROM {table} WHERE topic = {literal(dataset.topic)} ORDER BY 1, 2"
+        ):
+            bad.setdefault(partition, []).append(offset)
+        new = {
+            partition: fresh
+            for partition, offsets in bad.items()
+            if (fresh := sorted(set(offsets) - self._written.get((dataset.topic, partition), set())))
+        }
+        if not new:
+            return 0
+        with Log(self.brokers) as log:
+            begins = {extent.partition: extent.begin for extent in log.extents(dataset.topic)}
+            for partition, offsets in new.items():
+                self._judge(dataset, partition, bad[partition], offsets, begins.get(partition, 0))
+            for partition, offsets in new.items():
+                for first in range(0, len(offsets), BATCH):
+                    chunk = offsets[first : first + BATCH]
+                    self._write(dataset, self._letters(dataset, partition, chunk, begins.get(partition, 0), log))
+        return sum(len(offsets) for offsets in new.values())
+
+    def _judge(self, dataset: Dataset, partition: int, bad: list[int], new: list[int], begin: int) -> None:
+        excess = self.limit.first_excess(bad, new, begin)
+        if excess is not None:
+            offset, count, messages = excess
+            raise TooManyBadMessages(
+                f"{dataset.topic}: {count} of the last {messages} messages of partition {partition} up to offset "
+                f"{offset} cannot be read, more than {self.limit.max_share:.1%}, so no dead letter of them is written. "
+                "Look at some with `smartmeter subscribe`, mend the producer or the contract; or go on with "
+                "--max-share 1"
+            )
+
+    def _letters(self, dataset: Dataset, partition: int, offsets: list[int], begin: int, log: Log) -> list[Letter]:
+        rows = self.query(
+            f"SELECT offset, toUnixTimestamp64Milli(any(produced_at)), any(reason), hex(any(message)) "
+            f"FROM {names(dataset.name).unreadable} WHERE topic = {literal(dataset.topic)} "
+            f"AND partition = {partition} AND offset IN ({', '.join(map(str, offsets))}) "
+            "GROUP BY offset ORDER BY offset"
+        )
+        originals = {}
+        ranges = [(offset, offset + 1) for offset in offsets if offset >= begin]
+        for message in log.messages(dataset.topic, partition, ranges):
+            originals[offset_of(message)] = message
+        letters = []
+        for offset, produced_at_ms, reason, kept in rows:
+            origin = Origin(dataset.topic, partition, offset)
+            known = (consumer_group(dataset.name), reason, produced_at_ms, bytes.fromhex(kept))
+            letters.append(letter(origin, *known, originals.get(offset)))
+        return letters
+
+    def _write(self, dataset: Dataset, letters: Sequence[Letter]) -> None:
+        self._transactions.send(
+            [
+                Outgoing(
+                    dataset.dead_letter_topic,
+                    letter.key,
+                    letter.value,
+                    all_headers(letter),
+                    timestamp_ms=letter.produced_at_ms,
+                )
+                for letter in letters
+            ]
+        )
+        self._note(letter.origin for letter in letters)
+
+    def _note(self, origins: Iterable[Origin]) -> None:
+        for origin in origins:
+            self._written.setdefault((origin.topic, origin.partition), set()).add(origin.offset)
+
+
+def letter(
+    origin: Origin, consumer: str, reason: str, produced_at_ms: int, kept: bytes, original: Message | None
+) -> Letter:
+    """The letter of one message: from the log, or where retention has removed it, of what ClickHouse kept of it."""
+    if original is not None:
+        value, at_ms = original.value() or b"", original.timestamp()[1]
+        return Letter(origin, original.key(), value, headers_of(original), at_ms, consumer, reason)
+    source: ValueFrom = "clickhouse" if kept else "nowhere"
+    reason += GONE[source]
+    # The engine gives no row for an empty value, and a letter should be seen in ClickHouse too.
+    return Letter(origin, None, kept or reason.encode(), (), produced_at_ms, consumer, reason, source)
+
+
+def run(service: Service, stop: Event, tell: Tell, once: bool = False) -> int:
+    """Sweep until told to stop, or, with `once`, until everything is written; returns how many letters were.
+
+    Raises TooManyBadMessages and ReplacedByAnother. Everything else that fails is waited for, and told.
+    """
+    is_open, total, failing_s = False, 0, 0.0
+    while not stop.is_set():
+        try:
+            if not is_open:
+                service.open()
+                is_open = True
+            written = service.sweep()
+        except (TooManyBadMessages, ReplacedByAnother):
+            raise
+        except FAILURES as error:
+            is_open = is_open and not isinstance(error, NotSent)  # whether it is there, the topic tells
+            if failing_s % TELL_EVERY_S == 0:
+                tell(f"waiting: {_first_line(error)}")
+            failing_s += POLL_S
+            stop.wait(POLL_S)
+            continue
+        failing_s, total = 0.0, total + written
+        if written:
+            tell(f"{written} dead letters written, {total} since the start")
+        if once:
+            break
+        stop.wait(POLL_S)
+    return total
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]

@@ -1,0 +1,83 @@
+"""Messages to Kafka, all of a batch or none of it."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaException, Producer
+
+from clickhouse.dead_letters.letter import Headers
+from infra.errors import SmartmeterError
+from infra.topics import DEAD_LETTER_MAX_BYTES
+
+TIMEOUT_S = 30.0
+
+CLIENT_LOG = logging.getLogger("clickhouse.dead_letters.kafka")
+CLIENT_LOG.addHandler(logging.NullHandler())  # what matters of it is raised
+
+
+class NotSent(SmartmeterError):  # noqa: N818
+    """Nothing of the batch is in the log, or it is not known whether all is: open anew, read what is there, go on."""
+
+
+class ReplacedByAnother(SmartmeterError):  # noqa: N818
+    """Another process has opened the same transactional id; this one may send nothing any more."""
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A message to send; `partition` and `timestamp_ms` None: as Kafka chooses them."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Headers
+    partition: int | None = None
+    timestamp_ms: int | None = None
+
+
+class Transactions:
+    """Sends batches under one transactional id. Made by `open`; what another left open under the id is aborted then."""
+
+    def __init__(self, brokers: str, transactional_id: str) -> None:
+        self._producer = Producer(
+            {
+                "bootstrap.servers": brokers,
+                "transactional.id": transactional_id,
+                "transaction.timeout.ms": 60_000,
+                "partitioner": "murmur2_random",
+                "message.max.bytes": DEAD_LETTER_MAX_BYTES,
+                "compression.type": "lz4",
+                "logger": CLIENT_LOG,
+            }
+        )
+        self._try(lambda: self._producer.init_transactions(TIMEOUT_S))
+
+    def send(self, batch: Sequence[Outgoing]) -> None:
+        """Returns when the whole batch is committed; raises NotSent, after which this object is of no use."""
+        self._try(self._producer.begin_transaction)
+        for one in batch:
+            self._try(lambda one=one: self._produce(one))  # type: ignore[misc]
+        self._try(lambda: self._producer.commit_transaction(TIMEOUT_S))
+
+    def _produce(self, one: Outgoing) -> None:
+        place: dict[str, Any] = {"partition": one.partition, "timestamp": one.timestamp_ms}
+        given = {name: value for name, value in place.items() if value is not None}
+        try:
+            self._producer.produce(one.topic, one.value, one.key, headers=list(one.headers), **given)
+        except BufferError:
+            self._producer.flush(TIMEOUT_S)
+            self._producer.produce(one.topic, one.value, one.key, headers=list(one.headers), **given)
+
+    @staticmethod
+    def _try(step: Callable[[], object]) -> None:
+        try:
+            step()
+        except KafkaException as error:
+            cause = error.args[0]
+            if cause.code() in (cause.PRODUCER_FENCED, cause._FENCED, cause.INVALID_PRODUCER_EPOCH):
+                raise ReplacedByAnother(
+                    f"another process does the same ({cause.str()}); this one stops: end the other, or leave it to it"
+                ) from error
+            raise NotSent(f"Kafka did not take the messages: {cause.str()}") from error

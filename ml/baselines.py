@@ -1,0 +1,87 @@
+"""What any score must beat: scores without learning, or with next to none."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ml.examples import Examples
+from ml.features import LOWER_V, UPPER_V
+from ml.truth import usual_count
+from producers.hashing import F64, I64
+
+MAD_TO_DEVIATION = 1.4826
+"""Median absolute deviation of a normal variable to its standard deviation."""
+LEAST_KW = 0.01
+FLAGGED = 1e9
+
+
+def everything(history: Examples, tested: Examples) -> F64:  # noqa: ARG001 - a baseline's signature
+    """Every window is an anomaly: its average precision is the prevalence."""
+    return np.zeros(len(tested))
+
+
+def hour_of_day(history: Examples, tested: Examples) -> F64:
+    """How often windows of this hour held an anomaly."""
+    own = history.without_gaps
+    hours = _hour(history.window_start[own])
+    windows = np.bincount(hours, minlength=24)
+    anomalies = np.bincount(hours, history.positive[own], minlength=24)
+    rate: F64 = anomalies / np.maximum(1, windows)
+    return rate[_hour(tested.window_start)]
+
+
+def robust_z(history: Examples, tested: Examples) -> F64:
+    """|power - median| / deviation by the meter and hour of the history; by the hour where the meter is not in it.
+
+    The deviation is that of a normal variable with the same median absolute deviation.
+    """
+    by_hour = _medians(_hour(history.window_start), history.rows["power_avg_kw"])
+    own_key = history.meter_id * 24 + _hour(history.window_start)
+    by_meter = _medians(own_key, history.rows["power_avg_kw"])
+    overall = _medians(np.zeros(len(history), dtype=np.int64), history.rows["power_avg_kw"])
+    hours = _hour(tested.window_start).tolist()
+    keys = (tested.meter_id * 24 + _hour(tested.window_start)).tolist()
+    known = [
+        by_meter.get(key, by_hour.get(hour, overall.get(0, (0.0, 1.0)))) for key, hour in zip(keys, hours, strict=True)
+    ]
+    median, deviation = np.array(known).T
+    z: F64 = np.abs(tested.rows["power_avg_kw"] - median) / np.maximum(deviation, LEAST_KW)
+    return z
+
+
+def rules(history: Examples, tested: Examples) -> F64:
+    """Readings missing, voltage beyond its limits, or power and voltage at a standstill; else the robust z-score."""
+    rows = tested.rows
+    flagged = (
+        (rows["event_count"] < usual_count(tested.meter_id, rows["event_count"]))
+        | (rows["voltage_min_v"] < LOWER_V)
+        | (rows["voltage_max_v"] > UPPER_V)
+        | ((rows["power_std_kw"] == 0) & (rows["voltage_std_v"] == 0))
+    )
+    return robust_z(history, tested) + np.where(flagged, FLAGGED, 0.0)
+
+
+Baseline = Callable[[Examples, Examples], F64]
+BASELINES: dict[str, Baseline] = {
+    "everything": everything,
+    "hour_of_day": hour_of_day,
+    "robust_z": robust_z,
+    "rules": rules,
+}
+"""By name; each is given windows from before, with their kinds, and scores the tested ones: higher is more suspect."""
+
+
+def _hour(window_start: I64) -> I64:
+    return window_start // 3_600_000 % 24
+
+
+def _medians(keys: I64, values: F64) -> dict[int, tuple[float, float]]:
+    """Median and deviation by key."""
+    order = np.argsort(keys, kind="stable")
+    found = {}
+    for own in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
+        if own.size:
+            median = np.median(values[own])
+            spread = np.median(np.abs(values[own] - median))
+            found[int(keys[own[0]])] = (float(median), float(MAD_TO_DEVIATION * spread))
+    return found

@@ -1,0 +1,111 @@
+"""Windows to learn from or to be judged by: features, kinds, and what the baselines look at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.features import FEATURES
+from ml.history import Merged, features_of, merged, profile_of
+from ml.truth import GAP, KINDS, NONE, Kinds, kinds_of
+from ml.windows import WINDOW_MS
+from producers.columns import Column, Columns, concatenate, take
+from producers.hashing import F64, I64
+
+Mask = NDArray[np.bool_]
+KEPT = ("event_count", "power_avg_kw", "power_std_kw", "voltage_std_v", "voltage_min_v", "voltage_max_v")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Windows in the order of run, meter and time. Of one run all windows of a meter and instant are there once."""
+
+    features: F64
+    kind: Kinds
+    run: I64
+    """Which injection, where the same readings were used several times."""
+    meter_id: I64
+    window_start: I64
+    unseen: Mask
+    """Windows of meters that training never saw."""
+    rows: dict[str, Column]
+    """Fields that the baselines look at; none is a label."""
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    @property
+    def positive(self) -> Mask:
+        """Windows that hold an anomaly, a gap included."""
+        found: Mask = self.kind != NONE
+        return found
+
+    @property
+    def without_gaps(self) -> Mask:
+        """Windows that the headline figures are made of: those whose only fault is missing readings are left out."""
+        found: Mask = self.kind != GAP
+        return found
+
+    def by_kind(self) -> dict[str, int]:
+        """How many windows of each kind."""
+        counts = np.bincount(self.kind, minlength=len(KINDS))
+        return {kind: int(count) for kind, count in zip(KINDS, counts, strict=True)}
+
+    def chosen(self, which: Mask) -> "Examples":
+        """Some of the windows."""
+        arrays = {name: value[which] for name, value in vars(self).items() if name != "rows"}
+        return Examples(**arrays, rows=take(self.rows, which))
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows that count of one run, with their kinds."""
+
+    merged: Merged
+    kind: Kinds
+    rows: dict[str, Column]
+
+
+def table_of(rows: Columns) -> Table:
+    """Rows of the contract, labels included, in any order and with repeats."""
+    table, chosen = merged(rows)
+    kept = take(rows, chosen)
+    return Table(table, kinds_of(kept), {name: np.asarray(kept[name]) for name in KEPT})
+
+
+def profile(tables: Sequence[tuple[Table, Mask]]) -> F64:
+    """The profile of the chosen ordinary windows of the first run; further runs have the same readings."""
+    table, chosen = tables[0]
+    return profile_of(table.merged, np.flatnonzero(chosen & (table.kind == NONE)))
+
+
+def examples(
+    tables: Sequence[tuple[Table, Mask]],
+    fitted_profile: F64,
+    unseen_meters: NDArray[np.int64],
+    with_features: bool = True,
+) -> Examples:
+    """The chosen windows of several runs; the windows before them give the features, chosen or not."""
+    parts = []
+    for run, (table, mask) in enumerate(tables):
+        chosen = np.flatnonzero(mask)
+        found = np.empty((len(chosen), 0))
+        if with_features:
+            found = features_of(table.merged, chosen, fitted_profile).reshape(-1, len(FEATURES))
+        meter_id = table.merged.meter_id[chosen]
+        parts.append(
+            Examples(
+                found,
+                table.kind[chosen],
+                np.full(len(chosen), run),
+                meter_id,
+                table.merged.number[chosen] * WINDOW_MS,
+                np.isin(meter_id, unseen_meters),
+                take(table.rows, chosen),
+            )
+        )
+    arrays = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0]) if name != "rows"
+    }
+    return Examples(**arrays, rows=concatenate([part.rows for part in parts]))

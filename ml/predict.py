@@ -1,0 +1,191 @@
+"""`smartmeter ml predict`: rows of features in, predictions out, until it is told to stop.
+
+Results are emitted first and progress is written after, so whatever ends the process, the windows in between are judged
+again, from the same lag state, to the same results.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import psutil
+
+from infra import processes
+from infra.errors import SmartmeterError
+from infra.settings import Settings
+from ml import model as models
+from ml.feature_log import FeatureLog, Stopped
+from ml.judge import Judge, Suspects
+from ml.lag_state import FeatureRows
+from ml.model import Model, ModelRefused
+from ml.progress import Progress, progress_file, read_progress, write_progress
+from ml.result_log import ResultLog
+from producers.hashing import F64
+
+PART = "predict"
+MOST_ROWS = 5_000
+WAIT_S = 0.5
+SETTLE_EVERY_S = 2.0
+LATE_WAITS_S = 30.0
+TELL_EVERY_S = 30.0
+JUDGING_VERSIONS = 2
+"""So many of the newest versions judge; the older one goes on, so that two can be compared on the same windows."""
+
+Tell = Callable[[str], None]
+
+
+def run_predict(settings: Settings, stop: Event, tell: Tell) -> None:
+    """Predict until `stop` is set. Raises SmartmeterError when it runs already, or Kafka refuses what waiting mends
+    not."""
+    running = processes.find(settings.data_dir, PART)
+    if running is not None and running.pid != os.getpid():
+        raise SmartmeterError(f"`smartmeter ml predict` runs already (process {running.pid}); stop it first")
+    processes.record(settings.data_dir, PART, psutil.Process())
+    try:
+        shelf = Shelf(models.folder(settings.data_dir), tell)
+        if not _wait_for_model(shelf, stop):
+            return
+        log = FeatureLog(settings, stop, tell)
+        Predictor(shelf, log, ResultLog(settings, stop), progress_file(settings.data_dir), tell).run(stop)
+    finally:
+        processes.forget(settings.data_dir, PART)
+    tell("stopped")
+
+
+def _wait_for_model(shelf: "Shelf", stop: Event) -> bool:
+    """Whether there is one; False when told to stop before."""
+    if not shelf.look():
+        shelf.tell(f"no model in {shelf.folder} yet: `smartmeter ml train` makes one; waiting for it")
+    while not shelf.models:
+        if stop.wait(WAIT_S):
+            return False
+        shelf.look()
+    return True
+
+
+class Shelf:
+    """The versions that can judge, looked for in a model's folder; one that is refused is told of once."""
+
+    def __init__(self, folder: Path, tell: Tell) -> None:
+        self.folder, self.tell = folder, tell
+        self.models: dict[str, Model] = {}
+        self._refused: set[str] = set()
+
+    def look(self) -> bool:
+        """Look for new versions, and forget those that are gone; True when there was a change."""
+        there = models.versions(self.folder)
+        before = list(self.models)
+        for version in there:
+            if version in self.models or version in self._refused:
+                continue
+            try:
+                self.models[version] = models.load(self.folder, version)
+            except ModelRefused as error:
+                self._refused.add(version)
+                self.tell(f"refused: {error}")
+        self.models = {version: self.models[version] for version in there if version in self.models}
+        return list(self.models) != before
+
+
+class Predictor:
+    """The loop of reading, judging, emitting and remembering."""
+
+    def __init__(self, shelf: Shelf, log: FeatureLog, results: ResultLog, path: Path, tell: Tell) -> None:
+        self._shelf, self._log, self._results, self._path, self._tell = shelf, log, results, path, tell
+        self._judge = Judge()
+        self._progress = read_progress(path)
+        self._positions = dict(self._progress.positions)
+        self._count = self._progress.results
+        self._judging: dict[str, Model] = {}
+        self._settled_at = self._told_at = time.monotonic()
+        self._late_since: float | None = None
+
+    def run(self, stop: Event) -> None:
+        """Until `stop` is set; what was taken by then is judged, emitted and remembered."""
+        known = [self._shelf.models[version] for version in self._progress.versions if version in self._shelf.models]
+        self._judging = {model.version: model for model in known}
+        if not self._judging:
+            self._choose()
+        self._tell(f"judging with {', '.join(self._judging)}")
+        try:
+            self._remember()
+            self._log.follow(self._progress.rebuild_from_ms)
+            while not stop.is_set():
+                rows = self._log.take(MOST_ROWS, WAIT_S)
+                self._take(rows)
+                if not len(rows) or time.monotonic() - self._settled_at > SETTLE_EVERY_S:
+                    self._settle(idle=not len(rows))
+            self._log.close()
+            self._settle(idle=False)
+        except Stopped:
+            self._tell("stopped while reading the log again; that is done anew at the next start")
+
+    def _remember(self) -> None:
+        """The lag state as it was when progress was written."""
+        if not self._positions:
+            return
+        for rows in self._log.before(self._progress.rebuild_from_ms, self._positions, MOST_ROWS):
+            self._judge.remember(rows)
+        self._tell(f"lag state of {len(self._judge.state)} meters rebuilt from the topic")
+
+    def _take(self, rows: FeatureRows) -> None:
+        """Judge the rows that were not judged before."""
+        places = zip(rows.partition.tolist(), rows.offset.tolist(), strict=True)
+        fresh = np.array([not self._progress.is_judged(*place) for place in places], dtype=np.bool_)
+        if not fresh.any():
+            return
+        own = rows.chosen(fresh)
+        for suspects in self._judge.judge(own, self._profiles()):
+            self._emit(suspects)
+        for partition in np.unique(own.partition).tolist():
+            self._positions[partition] = int(own.offset[own.partition == partition].max()) + 1
+
+    def _settle(self, idle: bool) -> None:
+        """See that everything emitted is in the log, and write that down; then look for new versions.
+
+        What is judged from the log waits until nothing else comes; until then nothing is written down.
+        """
+        self._settled_at = time.monotonic()
+        if self._judge.late_meters:
+            self._late_since = self._late_since or time.monotonic()
+            if not idle and time.monotonic() - self._late_since < LATE_WAITS_S:
+                return
+            self._late_since = None
+            self._tell(f"judging windows of {self._judge.late_meters} meters from the log: rows came late for them")
+            for suspects in self._judge.judge_late(
+                lambda spans: self._log.reread(spans, self._positions), self._profiles()
+            ):
+                self._emit(suspects)
+        self._results.flush()
+        if self._shelf.look() and self._choose():
+            self._tell(f"judging with {', '.join(self._judging)}")
+        self._write()
+        if time.monotonic() - self._told_at > TELL_EVERY_S:
+            self._told_at = time.monotonic()
+            meters, size = len(self._judge.state), self._judge.state.bytes
+            self._tell(f"{self._count} results so far; {meters} meters in {size / 2**20:.0f} MiB of lag state")
+
+    def _choose(self) -> bool:
+        """The newest versions judge from now on; True when that is a change."""
+        newest = dict(list(self._shelf.models.items())[-JUDGING_VERSIONS:])
+        if not newest or newest.keys() == self._judging.keys():
+            return False
+        self._judging = newest
+        return True
+
+    def _emit(self, suspects: Mapping[str, Suspects]) -> None:
+        for version, own in suspects.items():
+            self._count += self._results.emit(self._judging[version], own)
+
+    def _profiles(self) -> dict[str, F64]:
+        return {version: model.profile for version, model in self._judging.items()}
+
+    def _write(self) -> None:
+        rebuild_from_ms = self._judge.state.needed_from_ms()
+        now = Progress(dict(self._positions), rebuild_from_ms, tuple(self._judging), self._count)
+        if now != self._progress:
+            write_progress(self._path, now)
+            self._progress = now

@@ -1,0 +1,52 @@
+"""What `ml predict` has to remember from one run to the next: how far it has judged, and with which versions.
+
+It can be thrown away: then everything that the topic holds is judged again, which changes no result (law 3).
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from infra.errors import SmartmeterError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`positions`: by partition, the first offset that is not judged yet. `rebuild_from_ms`: the log's time from which
+    on the rows must be read to have the same lag state; None: from the beginning."""
+
+    positions: dict[int, int] = field(default_factory=dict)
+    rebuild_from_ms: int | None = None
+    versions: tuple[str, ...] = ()
+    """Versions that judge, the oldest first."""
+    results: int = 0
+    """Results emitted so far, repeated ones too."""
+
+    def is_judged(self, partition: int, offset: int) -> bool:
+        """Whether the results of this row are in the log."""
+        return offset < self.positions.get(partition, 0)
+
+
+def progress_file(data_dir: Path) -> Path:
+    """Where it is kept."""
+    return data_dir / "ml" / "predict.json"
+
+
+def read_progress(path: Path) -> Progress:
+    """What was written last; nothing if there is no file. Raises SmartmeterError for a damaged one."""
+    if not path.exists():
+        return Progress()
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        positions = {int(partition): int(offset) for partition, offset in said["positions"].items()}
+        return Progress(positions, said["rebuild_from_ms"], tuple(said["versions"]), int(said["results"]))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise SmartmeterError(f"{path} is damaged ({error}); remove it, and everything is judged again") from error
+
+
+def write_progress(path: Path, progress: Progress) -> None:
+    """Replace the file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(asdict(progress)) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,104 @@
+"""Predictions to Kafka: anomaly_prediction_results in Confluent framing, by an idempotent producer."""
+
+import logging
+from threading import Event
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from infra.errors import SmartmeterError
+from infra.settings import Settings
+from ml.judge import Suspects
+from ml.model import Model
+from ml.windows import WINDOW_MS
+from schemas.codec import Encoder
+from schemas.manifest import load_datasets
+from schemas.registry import Registry
+
+DATASET = "anomaly_prediction_results"
+POLL_S = 0.2
+STOP_TIMEOUT_S = 10.0
+
+CLIENT_LOG = logging.getLogger("ml.kafka")
+CLIENT_LOG.addHandler(logging.NullHandler())  # what matters is told by the delivery reports
+
+
+class ResultLog:
+    """Emits results; what is emitted is in the log once `flush` has returned. A broker that is down is waited for.
+
+    Raises NotRegistered where `smartmeter apply` has not run.
+    """
+
+    def __init__(self, settings: Settings, stop: Event) -> None:
+        self._dataset, self._stop = load_datasets()[DATASET], stop
+        registry = Registry(settings.schema_registry_url)
+        self._encoder = Encoder(self._dataset.latest, registry.id_of(self._dataset.subject, self._dataset.latest))
+        self._failure = ""
+        self._unanswered = 0
+        self._producer = Producer(
+            {
+                "bootstrap.servers": settings.kafka_brokers,
+                "enable.idempotence": True,
+                "acks": "all",
+                "compression.type": "lz4",
+                "linger.ms": 20,
+                "partitioner": "murmur2_random",  # as Java's: the same building, the same partition, whoever sends
+                "message.timeout.ms": 0,  # never given up because a broker is down
+                "logger": CLIENT_LOG,
+            }
+        )
+
+    def emit(self, model: Model, suspects: Suspects) -> int:
+        """One result per window; returns how many."""
+        probability, kinds = model.judge(suspects.features)
+        rows = suspects.rows
+        for row, kind in enumerate(kinds):
+            start = int(rows.number[row]) * WINDOW_MS
+            values = {
+                "meter_id": int(rows.meter_id[row]),
+                "building_id": int(rows.building_id[row]),
+                "window_start": start,
+                "window_end": start + WINDOW_MS,
+                "event_count": int(rows.event_count[row]),
+                "probability": float(probability[row]),
+                "prediction": bool(probability[row] >= model.threshold),
+                "kind": kind,
+                "threshold": model.threshold,
+                "model_name": model.name,
+                "model_version": model.version,
+                "feature_partition": int(rows.partition[row]),
+                "feature_offset": int(rows.offset[row]),
+            }
+            key = self._dataset.key.format(building_id=values["building_id"]).encode()
+            self._produce(key, self._encoder.encode(values))
+        return len(kinds)
+
+    def flush(self) -> None:
+        """Return when the broker has everything. Raises SmartmeterError where it refused some, or when told to stop
+        and it did not answer in STOP_TIMEOUT_S: then the same windows are judged again at the next start."""
+        waited_s = 0.0
+        while self._unanswered:
+            self._producer.flush(POLL_S)
+            waited_s = waited_s + POLL_S if self._stop.is_set() else 0.0
+            if self._unanswered and waited_s > STOP_TIMEOUT_S:
+                raise SmartmeterError(
+                    f"stopped, and {self._unanswered} results are not acknowledged; started again, `smartmeter ml "
+                    "predict` judges those windows anew"
+                )
+        if self._failure:
+            raise SmartmeterError(f"Kafka refused a result: {self._failure}; mend that, and start again")
+
+    def _produce(self, key: bytes, value: bytes) -> None:
+        while True:
+            try:
+                self._producer.produce(self._dataset.topic, value, key, on_delivery=self._delivered)
+            except BufferError:  # the queue is full
+                self._producer.poll(POLL_S)
+                continue
+            self._unanswered += 1
+            self._producer.poll(0)
+            return
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        self._unanswered -= 1
+        if error is not None:
+            self._failure = self._failure or f"key {(message.key() or b'').decode()}: {error.str()}"

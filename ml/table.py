@@ -1,0 +1,51 @@
+"""History from ClickHouse: the rows of anomaly_prediction_features that count, as Arrow, by the reader's account."""
+
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from clickhouse.client import connect
+from infra.errors import SmartmeterError
+from infra.settings import Settings
+from ml.features import INPUTS
+from ml.truth import COUNTS, DATASET
+from producers.columns import Column
+
+TABLE = f"{DATASET}_latest"
+FIELDS = ("meter_id", "window_start", *INPUTS, *COUNTS)
+
+
+def read_table(settings: Settings, most_windows: int) -> tuple[dict[str, Column], dict[str, Any]]:
+    """Rows of the contract, and what they are, for the manifest; `offset` comes with them.
+
+    Of more than `most_windows` a part of the meters is read, chosen by a hash of their ids. Raises SmartmeterError
+    where ClickHouse does not answer or has no such table.
+    """
+    with closing(connect(settings, reader=True)) as client:
+        try:
+            total = int(client.query(f"SELECT count() FROM {TABLE}").result_rows[0][0])
+            one_in = max(1, -(-total // most_windows))
+            columns = ", ".join(name for name in FIELDS if name != "window_start")
+            table = client.query_arrow(
+                f"SELECT toUnixTimestamp64Milli(window_start) AS window_start, {columns}, offset FROM {TABLE} "
+                f"WHERE intHash64(meter_id) % {one_in} = 0"
+            )
+        except ClickHouseError as error:
+            raise SmartmeterError(
+                f"ClickHouse did not give {TABLE}: {str(error).splitlines()[0][:300]}; has `smartmeter apply` run?"
+            ) from error
+    return columns_of(table), {"kind": "clickhouse", "table": TABLE, "rows": total, "meters_one_in": one_in}
+
+
+def columns_of(table: pa.Table) -> dict[str, Column]:
+    """Columns of numbers; a null becomes NaN."""
+    found = {}
+    for name in table.column_names:
+        column = table.column(name)
+        if column.null_count:
+            column = column.cast(pa.float64())
+        found[name] = np.asarray(column.to_numpy())
+    return found

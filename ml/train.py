@@ -1,0 +1,108 @@
+"""Training: fit on the first part, choose the threshold on the second, judge on the third, keep it as a version."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from ml import model as models
+from ml.baselines import BASELINES
+from ml.data import Data
+from ml.examples import Examples
+from ml.features import FEATURES
+from ml.forest import Forest
+from ml.metrics import best_threshold, figures, per_run
+from ml.model import FOREST, PIPELINE, Model
+from ml.spark_forest import ForestParameters, fit, session
+from ml.truth import KINDS, NONE
+from producers.hashing import F64
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A forest with its threshold, and everything that its manifest says of it."""
+
+    forest: Forest
+    manifest: dict[str, Any]
+    pipeline: Path
+
+    def model(self) -> Model:
+        """The model as it judges, not kept as a version yet."""
+        return Model(
+            "unsaved",
+            self.forest,
+            np.array(self.manifest["profile"]),
+            self.manifest["threshold"]["value"],
+            self.manifest,
+        )
+
+
+def train(data: Data, parameters: ForestParameters, pipeline: Path, log: Log) -> Trained:
+    """Train in a Spark session; the pipeline is saved to the new folder `pipeline`.
+
+    The same data and parameters give the same trees, threshold and figures. Raises SmartmeterError for too little
+    history.
+    """
+    data.check()
+    log(f"fitting {parameters.trees} trees on {len(data.fit)} windows, {int(data.fit.positive.sum())} with an anomaly")
+    with session() as spark:
+        fitted = fit(spark, data.fit.features, data.fit.kind, parameters, pipeline)
+    validated = score_of(fitted.forest, data.validation.features)
+    judged = data.validation.without_gaps
+    threshold = best_threshold(data.validation.positive[judged], validated[judged])
+    ranked = sorted(zip(FEATURES, fitted.importance.tolist(), strict=True), key=lambda item: -item[1])
+    manifest = {
+        "made_of": models.described(),
+        "contract": models.contract(),
+        "classes": list(KINDS),
+        "data": data.source,
+        "parameters": parameters.model_dump(),
+        "profile": data.profile.tolist(),
+        "threshold": {"value": threshold, "how": "highest F1 on the validation part, gaps aside"},
+        "importance": dict(ranked),
+        "metrics": compared(data.before, data.test, score_of(fitted.forest, data.test.features), threshold),
+    }
+    return Trained(fitted.forest, manifest, pipeline)
+
+
+def score_of(forest: Forest, features: F64) -> F64:
+    """Probability of an anomaly."""
+    return 1.0 - forest.probabilities(features)[:, NONE]
+
+
+def compared(before: Examples, test: Examples, score: F64, threshold: float) -> dict[str, Any]:
+    """The model's figures, and each baseline's at the threshold that suits it best on the test itself."""
+    judged = test.without_gaps
+    found = {"model": figures(test, score, threshold)}
+    runs = per_run(test, score)
+    if len(runs) > 1:
+        found["model"]["per_run"] = {"runs": len(runs), "lowest": min(runs), "highest": max(runs)}
+    for name, baseline in BASELINES.items():
+        own = baseline(before, test)
+        found[name] = figures(test, own, best_threshold(test.positive[judged], own[judged]))
+        runs = per_run(test, own)
+        if len(runs) > 1:
+            found[name]["per_run"] = {"runs": len(runs), "lowest": min(runs), "highest": max(runs)}
+    return found
+
+
+def train_and_save(data: Data, parameters: ForestParameters, data_dir: Path, log: Log) -> tuple[str, Trained]:
+    """Train, and keep the outcome as a new version below `data_dir`; nothing is left behind when that fails."""
+    with TemporaryDirectory(prefix="smartmeter-ml-") as scratch:
+        trained = train(data, parameters, Path(scratch) / PIPELINE, log)
+        now = datetime.now(UTC)
+
+        def write(to: Path) -> None:
+            trained.forest.save(to / FOREST)
+            shutil.copytree(trained.pipeline, to / PIPELINE)
+
+        manifest = {"created_at": now.isoformat(timespec="seconds"), **trained.manifest}
+        version = models.save(models.folder(data_dir), now.date().isoformat(), manifest, write)
+    return version, trained

@@ -1,0 +1,49 @@
+"""What a window is judged by: the kind of anomaly in it.
+
+The kinds with a status bit are ground truth: the simulator (or the injection) says what it did. A gap has no bit, as a
+reading that was not taken carries none; that readings are missing is seen, not known from elsewhere. So windows whose
+only fault is missing readings are a class of their own, GAP. They are neither positive nor negative in the headline
+figures, which would be flattered by something that a count of readings tells; figures with them stand beside.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from producers.columns import Columns
+from producers.hashing import I64
+from schemas.manifest import load_datasets
+
+DATASET = "anomaly_prediction_features"
+KINDS = ("none", "failure", "spike", "low_consumption", "voltage", "gap")
+NONE, GAP = 0, len(KINDS) - 1
+COUNTS = ("failure_count", "spike_count", "low_consumption_count", "voltage_anomaly_count")
+"""The labels of the contract, in the order of KINDS from 1 on."""
+
+Kinds = NDArray[np.int8]
+
+
+def forbidden() -> frozenset[str]:
+    """The contract's fields that a model may not look at."""
+    return frozenset(field.name for field in load_datasets()[DATASET].latest.fields if field.label)
+
+
+def kinds_of(rows: Columns) -> Kinds:
+    """Each window's kind: of several the one with the most readings, and of equals the first in KINDS.
+
+    Without any it is GAP where readings are missing: between its first and last one by the sequence, or fewer than the
+    meter usually has (the median over these rows).
+    """
+    counts = np.stack([np.asarray(rows[name]) for name in COUNTS])
+    marked = counts.max(axis=0) > 0
+    gap = np.ma.filled(np.ma.asarray(rows["gap_count"], dtype=np.float64), np.nan)
+    missing = (gap > 0) | (rows["event_count"] < usual_count(rows["meter_id"].astype(np.int64), rows["event_count"]))
+    return np.where(marked, counts.argmax(axis=0) + 1, np.where(missing, GAP, NONE)).astype(np.int8)
+
+
+def usual_count(meter_id: I64, event_count: I64) -> I64:
+    """For each row the median (the upper of two) of its meter's counts."""
+    _, which, sizes = np.unique(meter_id, return_inverse=True, return_counts=True)
+    order = np.lexsort((event_count, which))
+    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    medians: I64 = event_count[order][first + sizes // 2]
+    return medians[which]
