@@ -1,7 +1,7 @@
 """The house style: how dashboards and panels are built, so that each says what it shows and why it may be empty."""
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from grafana_foundation_sdk.builders import barchart, heatmap, stat, table, timeseries
 from grafana_foundation_sdk.builders import common as common_builders
@@ -131,9 +131,16 @@ def with_limits(panel: timeseries.Panel, lower: float, upper: float) -> timeseri
     )
 
 
-def single(about: About, sql: str, warn: float | None = None, alarm: float | None = None, width: int = QUARTER) -> Any:
-    """One number, or several side by side, green until `warn` and red from `alarm`."""
-    panel = _common(stat.Panel(), about, width).height(4).with_target(Query(sql, Format.TABLE))
+def single(
+    about: About,
+    sql: str,
+    warn: float | None = None,
+    alarm: float | None = None,
+    units: dict[str, str] | None = None,
+    width: int = QUARTER,
+) -> stat.Panel:
+    """One number, or several side by side, green until `warn` and red from `alarm`; `units` as in `rows`."""
+    panel = _with_units(_common(stat.Panel(), about, width).height(4).with_target(Query(sql, Format.TABLE)), units)
     steps = [Threshold(None, GREEN)]
     steps += [Threshold(warn, YELLOW)] if warn is not None else []
     steps += [Threshold(alarm, RED)] if alarm is not None else []
@@ -148,10 +155,7 @@ def single(about: About, sql: str, warn: float | None = None, alarm: float | Non
 
 def rows(about: About, sql: str, units: dict[str, str] | None = None, width: int = HALF) -> table.Panel:
     """A table; `units` by column, where a column has another than the panel."""
-    panel = _common(table.Panel(), about, width).with_target(Query(sql, Format.TABLE))
-    for column, unit in (units or {}).items():
-        panel.override_by_name(column, [DynamicConfigValue(id_val="unit", value=unit)])
-    return panel
+    return _with_units(_common(table.Panel(), about, width).with_target(Query(sql, Format.TABLE)), units)
 
 
 def chart(about: About, sql: str, name: str, width: int = HALF) -> barchart.Panel:
@@ -168,6 +172,12 @@ def heat_map(about: About, sql: str, label: str, min_interval: str = "1h", width
     return panel.interval(min_interval).calculate(calculate=False).color(color).display_name(named)
 
 
+def _with_units(panel: P, units: dict[str, str] | None) -> P:
+    for column, unit in (units or {}).items():
+        panel.override_by_name(column, [DynamicConfigValue(id_val="unit", value=unit)])
+    return panel
+
+
 def _common(panel: P, about: About, width: int) -> P:
     panel.title(about.title).description(about.description).unit(about.unit).no_value(about.no_data)
     panel.datasource(DATASOURCE).span(width).height(8)
@@ -175,6 +185,11 @@ def _common(panel: P, about: About, width: int) -> P:
     if about.decimals is not None:
         panel.decimals(about.decimals)
     return panel
+
+
+def legend_beside(panel: timeseries.Panel) -> timeseries.Panel:
+    """For more series than a legend below has room for."""
+    return panel.legend(_legend().placement(common.LegendPlacement.RIGHT))
 
 
 def _legend(visible: bool = True) -> common_builders.VizLegendOptions:

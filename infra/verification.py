@@ -1,10 +1,14 @@
 """Verification of the deployment that the settings name."""
 
+import json
+import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from clickhouse.client import connect
 from clickhouse.verify.log import Log
+from clickhouse.verify.report import as_json
 from clickhouse.verify.run import Report, Verification
 from infra.settings import Settings
 from schemas.manifest import load_datasets
@@ -30,4 +34,25 @@ def verify(settings: Settings, wait_s: float, progress: Callable[[str], None]) -
     datasets = load_datasets(raw_topic=settings.kafka_topic)
     with Log(settings.kafka_brokers) as log:
         registry = Registry(settings.schema_registry_url)
-        return Verification(datasets, query, log, registry, closes, progress).run(wait_s)
+        report = Verification(datasets, query, log, registry, closes, progress).run(wait_s)
+    _keep(settings.data_dir, report)
+    return report
+
+
+def last_verification(data_dir: Path) -> dict[str, Any] | None:
+    """The report of the last verification here as plain values, with `at` (seconds since 1970); None without one."""
+    path = _file(data_dir)
+    found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return found
+
+
+def _keep(data_dir: Path, report: Report) -> None:
+    path = _file(data_dir)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps({"at": time.time(), **as_json(report)}, indent=2) + "\n")
+    partial.replace(path)
+
+
+def _file(data_dir: Path) -> Path:
+    return data_dir / "verify" / "last.json"

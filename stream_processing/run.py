@@ -1,6 +1,7 @@
 """Entry points: the streaming application until it is told to stop, and repair."""
 
 import json
+import logging
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ import psutil
 
 from infra import processes
 from infra.errors import SmartmeterError
+from infra.events import event
 from infra.jars import jars
 from infra.java import java_home
 from infra.settings import Settings
@@ -30,6 +32,7 @@ from stream_processing.session import is_alive, start_session
 from stream_processing.settings import StreamSettings
 
 PART = "stream"
+events = logging.getLogger(__name__)
 Log = Callable[[str], None]
 
 
@@ -72,12 +75,15 @@ def run_stream(settings: Settings, stream_settings: StreamSettings, log: Log) ->
             checkpoints = settings.data_dir / "checkpoints"
             application = Application(context, stream_settings, checkpoints, log)
             closes = closes_after_s(context.grains, paces(context.grains, stream_settings))
+            batches: dict[str, int] = {}
 
             def report(state: dict[str, Any]) -> None:
                 if not is_alive(context.spark):
                     raise SmartmeterError(
                         "Spark's JVM has ended; start `smartmeter stream` again, it goes on from there"
                     )
+                for fields in new_batches(state, batches):
+                    event(events, "batch", **fields)
                 told = {"closes_after_s": closes, "at": time.time(), "grains": state}
                 _write(progress_file(settings.data_dir), json.dumps(told))
 
@@ -85,6 +91,24 @@ def run_stream(settings: Settings, stream_settings: StreamSettings, log: Log) ->
     finally:
         processes.forget(settings.data_dir, PART)
     log("stopped")
+
+
+def new_batches(state: dict[str, Any], seen: dict[str, int]) -> Iterator[dict[str, object]]:
+    """What to log of each batch with rows that is not in `seen` yet (the last one of each grain, kept up here)."""
+    for grain, told in state.items():
+        batch = told["progress"]
+        if not batch or seen.get(grain) == batch["batch"]:
+            continue
+        seen[grain] = batch["batch"]
+        if not batch["rows"]:
+            continue
+        names = ("batch", "rows", "batch_s", "late_rows", "state_rows", "watermark")
+        offsets = {
+            f"{topic}/{partition}": offset
+            for topic, partitions in (batch["end_offsets"] or {}).items()
+            for partition, offset in partitions.items()
+        }
+        yield {"grain": grain, **{name: batch[name] for name in names}, **offsets}
 
 
 def open_windows(data_dir: Path) -> Span:

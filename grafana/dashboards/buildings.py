@@ -25,8 +25,8 @@ FROM (
 )
 HAVING meters > 0"""
 
-ENERGY = f"""SELECT sumIf(energy_kwh, window_start >= {TODAY}) AS today_kwh,
-    sumIf(energy_kwh, window_start < {TODAY}) AS week_ago_kwh
+ENERGY = f"""SELECT sumIfOrNull(energy_kwh, window_start >= {TODAY}) AS today_kwh,
+    sumIfOrNull(energy_kwh, window_start < {TODAY}) AS week_ago_kwh
 FROM building_hourly_power_consumption_latest
 WHERE {TODAY_AND_WEEK_AGO}
 HAVING count() > 0"""
@@ -82,8 +82,8 @@ def build() -> Dashboard:
             single(
                 About(
                     "Load now",
-                    "none",
-                    "Sum over the meters of their newest minute's mean power in kW, if it is at most "
+                    "kwatt",
+                    "Sum over the meters of their newest minute's mean power, if it is at most "
                     "5 minutes old, and how "
                     "many meters that are.",
                     "No minute was closed in the last 5 minutes of this time: does `smartmeter "
@@ -91,6 +91,7 @@ def build() -> Dashboard:
                     1,
                 ),
                 LOAD_NOW,
+                units={"meters": "short"},
                 width=QUARTER,
             )
         )

@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from grafana.style import HALF, QUARTER, THIRD, About, bars, chart, dashboard, rows, single, time_series
+from grafana.style import FULL, HALF, QUARTER, About, bars, chart, dashboard, legend_beside, rows, single, time_series
 from schemas.manifest import RAW, load_datasets
 
 RAW_TOPIC = load_datasets()[RAW].topic
@@ -30,7 +30,7 @@ WHERE {of(metric)}
 GROUP BY {name}"""
 
 
-READINGS_PER_S = f"""SELECT $__timeInterval(window_start) AS time, sum(messages) / $__interval_s AS readings_per_s
+READINGS_PER_S = f"""SELECT $__timeInterval(window_start) AS time, sum(messages) / $__interval_s AS readings
 FROM (
     SELECT window_start, greatest(0, value_last - lagInFrame(value_last, 1, value_last) OVER (
         ORDER BY window_start ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)) AS messages
@@ -136,48 +136,6 @@ def build() -> Dashboard:
             )
         )
         .with_panel(
-            time_series(
-                About(
-                    "Lag by consumer",
-                    "short",
-                    "Messages of its topic that each consumer has yet to read: ClickHouse's groups, "
-                    "and the stream's grains.",
-                    NOT_MEASURED,
-                    0,
-                ),
-                over_time("lag_messages", "consumer", "messages", label="part"),
-                min_interval="15s",
-            )
-        )
-        .with_panel(
-            time_series(
-                About(
-                    "Spark batch duration",
-                    "s",
-                    "Longest batch of each grain; the trigger is every 5 s unless set otherwise.",
-                    "The stream has not told in this time: do `smartmeter stream` and `smartmeter metrics` run?",
-                    2,
-                ),
-                over_time("batch_duration_s", "grain", "seconds"),
-                min_interval="15s",
-                width=THIRD,
-            )
-        )
-        .with_panel(
-            time_series(
-                About(
-                    "Spark state size",
-                    "bytes",
-                    "Memory of each grain's open windows.",
-                    "The stream has not told in this time: do `smartmeter stream` and `smartmeter metrics` run?",
-                    1,
-                ),
-                over_time("state_bytes", "grain", "bytes"),
-                min_interval="15s",
-                width=THIRD,
-            )
-        )
-        .with_panel(
             bars(
                 About(
                     "Late rows",
@@ -191,7 +149,52 @@ FROM pipeline_metrics_latest
 WHERE {of("late_rows")}
 GROUP BY time, target ORDER BY time, target""",
                 min_interval="15s",
-                width=THIRD,
+                width=HALF,
+            )
+        )
+        .with_panel(
+            legend_beside(
+                time_series(
+                    About(
+                        "Lag by consumer",
+                        "short",
+                        "Messages of its topic that each consumer has yet to read: ClickHouse's groups, "
+                        "and the stream's grains.",
+                        NOT_MEASURED,
+                        0,
+                    ),
+                    over_time("lag_messages", "consumer", "messages", label="part"),
+                    min_interval="15s",
+                    width=FULL,
+                )
+            )
+        )
+        .with_panel(
+            time_series(
+                About(
+                    "Spark batch duration",
+                    "s",
+                    "Longest batch of each grain; the trigger is every 5 s unless set otherwise.",
+                    "The stream has not told in this time: do `smartmeter stream` and `smartmeter metrics` run?",
+                    2,
+                ),
+                over_time("batch_duration_s", "grain", "seconds"),
+                min_interval="15s",
+                width=HALF,
+            )
+        )
+        .with_panel(
+            time_series(
+                About(
+                    "Spark state size",
+                    "bytes",
+                    "Memory of each grain's open windows.",
+                    "The stream has not told in this time: do `smartmeter stream` and `smartmeter metrics` run?",
+                    1,
+                ),
+                over_time("state_bytes", "grain", "bytes"),
+                min_interval="15s",
+                width=HALF,
             )
         )
         .with_panel(

@@ -88,7 +88,11 @@ def _time_series(answer: Answer, time: TimeRange, marks: Sequence[Mark]) -> Figu
             )
     layout = _layout(panel)
     layout["xaxis"] = {"type": "date", "range": [_stamp(time.start), _stamp(time.end)], "gridcolor": GRID}
-    layout["barmode"] = "stack"
+    if as_bars:
+        layout["barmode"] = "stack"
+        layout["yaxis"] |= {"rangemode": "tozero"}
+        if not any(value for trace in traces for value in trace["y"]):
+            layout["yaxis"]["range"] = [0, 1]
     layout["hovermode"] = "x unified" if len(traces) <= 16 else "closest"
     layout["showlegend"] = True
     limits = [(step.value, step.color) for step in panel.steps if step.value is not None]
@@ -128,7 +132,8 @@ def _stat(answer: Answer, _time: TimeRange, _marks: Sequence[Mark]) -> Figure:
     for at, (column, value) in enumerate(zip(frame.columns, row, strict=True)):
         middle = (at + 0.5) * width
         color = _step_color(panel, value)
-        annotations.append(_words(text(value, panel.unit, panel.decimals), middle, 0.58, 26, color))
+        shown = text(value, panel.units.get(column, panel.unit), panel.decimals)
+        annotations.append(_words(shown, middle, 0.58, 28 if len(row) == 1 else 19, color))
         if len(row) > 1:
             annotations.append(_words(_column(column), middle, 0.08, 11, "#5b6470"))
     layout = _layout(panel) | {"annotations": annotations, "margin": {"l": 4, "r": 4, "t": 4, "b": 4}}
@@ -180,7 +185,8 @@ def _heat_map(answer: Answer, time: TimeRange, _marks: Sequence[Mark]) -> Figure
     # Each cell stands for the step that begins at its time; plotly centres cells.
     centres = [_stamp(datetime.fromtimestamp(at.timestamp() + answer.step_s / 2, UTC)) for at in times]
     trace = {
-        "type": "heatmap", "x": centres, "y": list(series), "z": cells, "colorscale": "YlOrRd", "zmin": 0,
+        "type": "heatmap", "x": centres, "y": list(series), "z": cells, "colorscale": "YlOrRd", "reversescale": True,
+        "zmin": 0, "zmax": max([value for row in cells for value in row if value is not None], default=1) or 1,
         "colorbar": {"thickness": 12}, "xgap": 1, "ygap": 1,
     }  # fmt: skip
     layout = _layout(panel)
@@ -195,12 +201,15 @@ def _layout(panel: Panel) -> Figure:
     if panel.unit == "percentunit":
         axis |= {"tickformat": ".0%", "rangemode": "tozero"}
     elif suffix:
-        axis["ticksuffix"] = f" {suffix}"
+        axis["ticksuffix"] = suffix if panel.unit == "bytes" else f" {suffix}"
+    legend = {"orientation": "h", "y": -0.14, "yanchor": "top", "font": {"size": 10}, "traceorder": "normal"}
+    if panel.options.get("legend", {}).get("placement") == "right":
+        legend = {"orientation": "v", "x": 1.01, "y": 1, "font": {"size": 10}, "traceorder": "normal"}
     return {
         "font": {"family": FONT, "size": 11, "color": "#2b3138"},
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
-        "margin": {"l": 10, "r": 12, "t": 8, "b": 24},
-        "legend": {"orientation": "h", "y": -0.14, "yanchor": "top", "font": {"size": 10}},
+        "margin": {"l": 10, "r": 12, "t": 8, "b": 36},
+        "legend": legend,
         "showlegend": False, "yaxis": axis, "colorway": list(SERIES),
     }  # fmt: skip
 
@@ -237,7 +246,8 @@ def _mark_points(marks: Sequence[Mark]) -> Figure:
 
 def _words(words: str, x: float, y: float, size: int, color: str) -> Figure:
     font = {"size": size, "color": color}
-    return {"text": words, "x": x, "y": y, "xref": "paper", "yref": "paper", "showarrow": False, "font": font}
+    place = {"x": x, "y": y, "xref": "paper", "yref": "paper", "xanchor": "center"}
+    return {"text": words, **place, "showarrow": False, "font": font}
 
 
 def _step_color(panel: Panel, value: object) -> str:
@@ -256,7 +266,7 @@ def _label(column: str, value: object) -> str:
 def _column(name: str) -> str:
     """A column for people: the unit at its end is the axis's, words are apart."""
     stem, _, last = name.rpartition("_")
-    plain = stem if stem and last in {"kw", "kwh", "v", "s"} else name
+    plain = stem if stem and last in {"kw", "kwh", "v"} else name
     return plain.replace("_", " ")
 
 

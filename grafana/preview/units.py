@@ -28,6 +28,8 @@ def text(value: object, unit: str, decimals: int | None = None) -> str:
         return f"{value:%Y-%m-%d %H:%M:%S}".removesuffix(":00")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
+    if isinstance(value, int) and unit != "percentunit":
+        decimals = 0
     if unit == "percentunit":
         return f"{value * 100:.{max((decimals or 1) - 1, 0)}f} %"
     scale, suffix = _scaled(abs(value), unit)

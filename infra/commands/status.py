@@ -1,6 +1,5 @@
 """`smartmeter status`"""
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -12,21 +11,25 @@ from infra.options import data_dir_option
 
 @click.command()
 @data_dir_option
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print one object instead of tables.")
 def command(data_dir: Path, as_json: bool) -> None:
-    """Show what runs, where, since when and with how much memory. Exits 1 when a part does not run.
+    """Show how everything is: parts, lag of each consumer, newest rows, what was late, set aside or repeated.
+
+    Each part with its version, uptime and memory; each consumer's lag behind its topic; the newest row of each table;
+    late rows, messages that could not be read, repeated readings; the last verify. What does not answer is named.
+    Exits 1 when a part does not run.
 
     \b
     Example:
       smartmeter status
-      smartmeter status --json
+      smartmeter status --json | jq '.lag[] | select(.messages > 1000)'
     """
-    from infra.stack import Stack
-    from infra.status_table import print_status
+    from infra.overview import overview
+    from infra.status_table import print_overview
 
-    parts = Stack(data_dir).status()
+    told = overview(data_dir)
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(part) for part in parts], indent=2))
+        click.echo(json.dumps(told.as_json(), indent=2))
     else:
-        print_status(parts)
-    sys.exit(0 if all(part.state == "running" for part in parts) else 1)
+        print_overview(told)
+    sys.exit(0 if all(part.state == "running" for part in told.parts) else 1)

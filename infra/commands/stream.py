@@ -28,8 +28,12 @@ def command(data_dir: Path) -> None:
       smartmeter stream
       STREAM_LATENESS_S=120 smartmeter stream
     """
+    import logging
+
+    from infra.events import configure
     from infra.settings import load_settings
-    from stream_processing.run import run_stream
+    from stream_processing.run import PART, run_stream
     from stream_processing.settings import StreamSettings
 
-    run_stream(load_settings(data_dir), StreamSettings(), lambda line: click.echo(line, err=True))
+    configure(PART)
+    run_stream(load_settings(data_dir), StreamSettings(), logging.getLogger("stream_processing").info)

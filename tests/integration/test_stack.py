@@ -174,8 +174,9 @@ def test_the_commands_say_what_happens(own_stack: Stack) -> None:
 
     code, out, _ = smartmeter("status", "--data-dir", folder, "--json")
     assert code == 0
-    assert [(part["part"], part["state"]) for part in json.loads(out)] == [(part, "running") for part in PARTS]
-    assert all(part["resident_bytes"] > 2**20 and part["uptime_s"] > 0 for part in json.loads(out))
+    assert [(part["part"], part["state"]) for part in json.loads(out)["parts"]] == [(part, "running") for part in PARTS]
+    assert all(part["resident_bytes"] > 2**20 and part["uptime_s"] > 0 for part in json.loads(out)["parts"])
+    assert json.loads(out)["silent"] == {"clickhouse": "ClickHouse has no tables yet: run `smartmeter apply`"}
 
     code, _, err = smartmeter("up", "--data-dir", folder)
     assert code == 1

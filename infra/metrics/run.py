@@ -1,0 +1,141 @@
+"""The metrics part: asks every source, serves Prometheus on one port, and writes windows to the log as a dataset."""
+
+import logging
+import os
+import signal
+import time
+from threading import Event
+
+import psutil
+from confluent_kafka import Message, Producer
+from prometheus_client import CollectorRegistry, start_http_server
+
+from infra import processes
+from infra.errors import SmartmeterError
+from infra.events import event
+from infra.loopback import HOST, free_ports, holder, is_free
+from infra.metrics.exposition import Exposition
+from infra.metrics.sources import Sources
+from infra.metrics.windows import Windows
+from infra.settings import Settings
+from schemas.codec import Encoder
+from schemas.manifest import load_datasets
+from schemas.registry import Registry
+
+PART = "metrics"
+DATASET = "pipeline_metrics"
+READ_EVERY_S = 5.0
+QUEUED_MAX = 100_000
+"""Rows that wait for a broker that is down: hours of them."""
+FLUSH_S = 10.0
+log = logging.getLogger(__name__)
+
+
+def run_metrics(settings: Settings, port: int, every_s: float = READ_EVERY_S) -> None:
+    """Run until SIGTERM or SIGINT, recorded as a part of the data directory.
+
+    A part that is down is told as such and asked again. Raises SmartmeterError when the port is taken, or when metrics
+    run already.
+    """
+    stop = Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    running = processes.find(settings.data_dir, PART)
+    if running is not None and running.pid != os.getpid():
+        raise SmartmeterError(f"the metrics run already (process {running.pid}); stop them first")
+    if port == 0:
+        (port,) = free_ports(1)
+    elif not is_free(port):
+        raise SmartmeterError(f"port {port} is taken by {holder(port)}: choose another with --port (0: any free one)")
+    exposition, registry = Exposition(), CollectorRegistry()
+    registry.register(exposition)
+    server, _ = start_http_server(port, HOST, registry)
+    processes.record(settings.data_dir, PART, psutil.Process())
+    event(log, "serving", url=f"http://{HOST}:{port}/metrics")
+    sources, windows, writer = Sources(settings), Windows(), Writer(settings)
+    silent: dict[str, str] = {}
+    try:
+        while not stop.is_set():
+            gathered = sources.gather()
+            _tell_changes(silent, gathered.silent)
+            silent = gathered.silent
+            exposition.show(gathered)
+            now_ms = int(time.time() * 1000)
+            windows.add(gathered.figures, now_ms)
+            writer.write(windows.closed(now_ms))
+            stop.wait(every_s)
+        writer.write(windows.closed(None))
+    finally:
+        writer.close()
+        sources.close()
+        server.shutdown()
+        processes.forget(settings.data_dir, PART)
+    event(log, "stopped", rows=writer.acknowledged)
+
+
+class Writer:
+    """Rows to the topic. Waits for nothing: what cannot be encoded yet or sent yet stays in memory, bounded."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._dataset = load_datasets()[DATASET]
+        self._registry = Registry(settings.schema_registry_url)
+        self._encoder: Encoder | None = None
+        self._waiting: list[dict[str, object]] = []
+        self.acknowledged = 0
+        self._producer = Producer(
+            {
+                "bootstrap.servers": settings.kafka_brokers,
+                "enable.idempotence": True,
+                "compression.type": "lz4",
+                "message.timeout.ms": 0,
+                "queue.buffering.max.messages": QUEUED_MAX,
+                "log_level": 0,
+            }
+        )
+
+    def write(self, rows: list[dict[str, object]]) -> None:
+        """Send rows, or keep them while the registry does not know the schema or does not answer."""
+        self._waiting += rows
+        if len(self._waiting) > QUEUED_MAX:
+            event(log, "dropped", logging.WARNING, rows=len(self._waiting) - QUEUED_MAX, reason="nobody takes them")
+            self._waiting = self._waiting[-QUEUED_MAX:]
+        try:
+            encoder = self._ready_encoder()
+        except SmartmeterError as error:
+            event(log, "waiting", logging.WARNING, rows=len(self._waiting), reason=error)
+            return
+        while self._waiting:
+            row = self._waiting[0]
+            try:
+                key = self._dataset.key.format(**row).encode()
+                self._producer.produce(self._dataset.topic, encoder.encode(row), key, on_delivery=self._delivered)
+            except BufferError:
+                break
+            self._waiting.pop(0)
+        self._producer.poll(0)
+
+    def close(self) -> None:
+        """Give the last rows some seconds to be acknowledged."""
+        left = self._producer.flush(FLUSH_S)
+        if left or self._waiting:
+            event(log, "unsent", logging.WARNING, rows=left + len(self._waiting))
+
+    def _ready_encoder(self) -> Encoder:
+        if self._encoder is None:
+            record = self._dataset.latest
+            self._encoder = Encoder(record, self._registry.id_of(self._dataset.subject, record))
+        return self._encoder
+
+    def _delivered(self, error: object, message: Message) -> None:
+        if error is not None:
+            event(log, "not delivered", logging.ERROR, topic=message.topic(), reason=error)
+            return
+        self.acknowledged += 1
+
+
+def _tell_changes(before: dict[str, str], now: dict[str, str]) -> None:
+    """One line when a source falls silent, and one when it answers again."""
+    for source in now.keys() - before.keys():
+        event(log, "silent", logging.WARNING, source=source, reason=now[source])
+    for source in before.keys() - now.keys():
+        event(log, "answers", source=source)
