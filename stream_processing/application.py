@@ -91,10 +91,8 @@ class Application:
             if time.monotonic() >= run.retry_at:
                 self._attempt(name, run, lambda: self._start(name, run))
             return
-        told = run.query.lastProgress and json.loads(run.query.lastProgress.json)
-        # What an idle query tells now and then has neither rows nor watermark; the last batch says how things are.
-        if told and (told["numInputRows"] or "watermark" in told.get("eventTime", {})):
-            run.progress = summary(told)
+        if run.query.lastProgress is not None:
+            run.progress = after(run.progress, summary(json.loads(run.query.lastProgress.json)))
             check_share(run.progress, self._context.datasets[run.grain.source].topic, self._limit)
         if not run.query.isActive:
             failure, run.query = run.query.exception(), None
@@ -149,6 +147,17 @@ def _unread(run: Run) -> str:
     """Where to look for new schema ids, as Spark's starting offsets: from the end of the last batch that went well."""
     offsets = run.progress.get("end_offsets")
     return json.dumps(offsets) if offsets else "earliest"
+
+
+def after(last: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    """What is known after a query told something: a batch says all, an idle query only how far it is.
+
+    After a restart in the middle of a batch an idle query may be the first to tell of that batch's end: Spark 4.1 ends
+    a batch that it runs again with an error in its report, after the batch is committed.
+    """
+    if told["watermark"] is not None or not last:
+        return told
+    return {**last, "end_offsets": told["end_offsets"]}
 
 
 def check_share(progress: dict[str, Any], topic: str, limit: ShareLimit) -> None:
