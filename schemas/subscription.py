@@ -200,6 +200,7 @@ class Subscription(Iterator[Received]):
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "queued.max.messages.kbytes": 16_384,
+                "reconnect.backoff.max.ms": 1_000,
                 "on_commit": self._note_commit,
                 "error_cb": self._note_error,
                 "logger": CLIENT_LOG,

@@ -91,8 +91,10 @@ class Application:
             if time.monotonic() >= run.retry_at:
                 self._attempt(name, run, lambda: self._start(name, run))
             return
-        if run.query.lastProgress is not None:
-            run.progress = summary(json.loads(run.query.lastProgress.json))
+        told = run.query.lastProgress and json.loads(run.query.lastProgress.json)
+        # What an idle query tells now and then has neither rows nor watermark; the last batch says how things are.
+        if told and (told["numInputRows"] or "watermark" in told.get("eventTime", {})):
+            run.progress = summary(told)
             check_share(run.progress, self._context.datasets[run.grain.source].topic, self._limit)
         if not run.query.isActive:
             failure, run.query = run.query.exception(), None

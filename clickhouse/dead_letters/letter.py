@@ -1,7 +1,7 @@
 """A dead letter as a Kafka message: the original's key, value and headers, and why it is here. Pure.
 
 The headers that say why are Kafka Connect's, so that tools for its dead letters read ours, and one of our own.
-Names: https://kafka.apache.org/41/javadoc/ (`DeadLetterQueueReporter`), `__connect.errors.*`.
+Names: those that `DeadLetterQueueReporter` of Kafka Connect writes, `__connect.errors.*`.
 """
 
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ from clickhouse.dead_letters.letter import Headers
 from infra.errors import SmartmeterError
 from infra.topics import DEAD_LETTER_MAX_BYTES
 
-TIMEOUT_S = 30.0
+TIMEOUT_S, OPEN_TIMEOUT_S = 30.0, 10.0
 
 CLIENT_LOG = logging.getLogger("clickhouse.dead_letters.kafka")
 CLIENT_LOG.addHandler(logging.NullHandler())  # what matters of it is raised
@@ -52,7 +52,7 @@ class Transactions:
                 "logger": CLIENT_LOG,
             }
         )
-        self._try(lambda: self._producer.init_transactions(TIMEOUT_S))
+        self._try(lambda: self._producer.init_transactions(OPEN_TIMEOUT_S))
 
     def send(self, batch: Sequence[Outgoing]) -> None:
         """Returns when the whole batch is committed; raises NotSent, after which this object is of no use."""

@@ -22,8 +22,8 @@ SLICE_READINGS = 4_000_000
 READINGS = "FROM raw_data_latest"
 """How the files in `expected` name their one source."""
 SENTENCES = {
-    "missing": "is not in the table, though its time is over",
-    "incomplete": "has fewer events than there are readings; late ones? `smartmeter repair` recomputes the window",
+    "missing": "is not in the table, though its time is over; `smartmeter repair --late` recomputes the window",
+    "incomplete": "has fewer events than there are readings; `smartmeter repair --late` recomputes the window",
     "surplus": "has more events than there are readings",
     "unexpected": "is in the table, and there are no readings for it",
     "altered": "differs from what the readings give",

@@ -19,6 +19,7 @@ def command(data_dir: Path) -> None:
       STREAM_LATENESS_S=60                       how long a window waits for late readings
       STREAM_TRIGGER_S=5                         time between batches
       STREAM_MAX_MESSAGES_PER_TRIGGER=1000000    messages in a batch, at most
+      STREAM_MAX_UNREADABLE_SHARE=0.05           of a batch; when more cannot be read, it ends
       STREAM_SHUFFLE_PARTITIONS=2                fixed by the first start
       STREAM_CORES=2, STREAM_DRIVER_MEMORY=2g    what Spark may use
 

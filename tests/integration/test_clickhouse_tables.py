@@ -141,9 +141,11 @@ def test_more_events_count_and_then_the_later_row_in_any_order(own_trial: Trial)
     for event_count, power_avg_kw in rows:
         message = trend_row(encoder, fields, event_count=event_count, power_avg_kw=power_avg_kw)
         own_trial.send(own_trial.trend, [message])
-    own_trial.await_rows("SELECT max(offset) FROM {trend}", [(3,)])
+    # A merge in the background may drop a row that lost before it is seen, so another key tells that all were read.
+    own_trial.send(own_trial.trend, [trend_row(encoder, fields, meter_id=2, event_count=1)])
+    own_trial.await_rows("SELECT max(offset) FROM {trend}", [(4,)])
     expected = [(12, 3.0, 2)]
-    assert own_trial.rows("SELECT event_count, power_avg_kw, offset FROM {trend}_latest") == expected
+    assert own_trial.rows("SELECT event_count, power_avg_kw, offset FROM {trend}_latest WHERE meter_id = 1") == expected
     copy = f"{own_trial.trend}_backwards"
     own_trial.admin().command(f"CREATE TABLE {copy} AS {own_trial.trend}")
     for event_count, power_avg_kw in reversed(rows):

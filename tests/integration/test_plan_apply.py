@@ -35,7 +35,7 @@ def smartmeter(settings: Settings, *arguments: str, **environment: str) -> subpr
 
 def test_from_nothing_to_declared_and_no_further(trial: Trial) -> None:
     assert trial.plan().exit_code == 2
-    done = trial.apply()
+    done = [change for change in trial.apply() if change.name != "dead_letters"]  # what all datasets share
     assert [change.action for change in done] == [
         "create"
     ] * 8  # two datasets: four topics, two subjects, two of tables
