@@ -13,6 +13,7 @@ MAD_TO_DEVIATION = 1.4826
 """Median absolute deviation of a normal variable to its standard deviation."""
 LEAST_KW = 0.01
 FLAGGED = 1e9
+INJECTED_LOW_KW = 0.01
 
 
 def everything(history: Examples, tested: Examples) -> F64:  # noqa: ARG001 - a baseline's signature
@@ -61,6 +62,21 @@ def rules(history: Examples, tested: Examples) -> F64:
     return robust_z(history, tested) + np.where(flagged, FLAGGED, 0.0)
 
 
+def informed_rules(history: Examples, tested: Examples) -> F64:  # noqa: ARG001 - a baseline's signature
+    """Rules by somebody who has read how anomalies are injected: a run of identical readings, next to no power, voltage
+    beyond its limits; else the largest step of power. How far this goes says how easy the injection is."""
+    rows = tested.rows
+    long_run = np.maximum(2, 0.05 * usual_count(tested.meter_id, rows["event_count"]))
+    flagged = (
+        (rows["run_max_count"] >= long_run)
+        | (rows["power_min_kw"] < INJECTED_LOW_KW)
+        | (rows["voltage_min_v"] < LOWER_V)
+        | (rows["voltage_max_v"] > UPPER_V)
+    )
+    suspicion: F64 = rows["power_step_max_kw"] + np.where(flagged, FLAGGED, 0.0)
+    return suspicion
+
+
 Baseline = Callable[[Examples, Examples], F64]
 BASELINES: dict[str, Baseline] = {
     "everything": everything,
@@ -69,6 +85,8 @@ BASELINES: dict[str, Baseline] = {
     "rules": rules,
 }
 """By name; each is given windows from before, with their kinds, and scores the tested ones: higher is more suspect."""
+SHOWN: dict[str, Baseline] = {**BASELINES, "informed_rules": informed_rules}
+"""What stands beside the model: the baselines that it must beat by far, and the rules that know the injection."""
 
 
 def _hour(window_start: I64) -> I64:

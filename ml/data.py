@@ -1,6 +1,6 @@
 """Histories split by time and by meter: what is learned from, what the threshold is chosen on, what judges.
 
-The test is later than all that training saw, and every fifth meter is in no training at all.
+The test is later than all that training saw, and a fifth of the meters are in no training at all.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from ml.injection import inject
 from ml.windows import WINDOW_MS, windows_of
 from producers.columns import Column, Columns, concatenate, instant, length, take
 from producers.csv_source import batches
-from producers.hashing import F64
+from producers.hashing import F64, draw
 from producers.settings import Anomalies, CsvOptions, Simulation
 from producers.simulator import Simulator
 from schemas.manifest import RAW, load_datasets
@@ -26,7 +26,9 @@ from schemas.manifest import RAW, load_datasets
 DAY_MS = 86_400_000
 FIT_UNTIL, VALIDATE_UNTIL = 0.6, 0.8
 """Shares of the time: before the first is fitted, between them is validated, after the second is tested."""
-UNSEEN_EVERY = 5
+UNSEEN_ONE_IN = 5
+UNSEEN_CHANNEL = 900
+"""Keeps this draw apart from those of the simulation."""
 LEAST = {"fit": 10, "validation": 3, "test": 3}
 """Windows with an anomaly, gaps aside, that each part must have."""
 
@@ -65,9 +67,15 @@ class Data:
                 )
 
 
-def every_fifth(meters: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The meters that training does not see; of fewer than five none."""
-    unseen: NDArray[np.int64] = np.unique(meters)[UNSEEN_EVERY - 1 :: UNSEEN_EVERY]
+def unseen_of(meters: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The meters that training does not see: a fifth of all, by a hash of the id, so that others change nothing.
+
+    Of fewer than five none.
+    """
+    known = np.unique(meters)
+    if len(known) < UNSEEN_ONE_IN:
+        return known[:0]
+    unseen: NDArray[np.int64] = known[draw(0, UNSEEN_CHANNEL, known) % np.uint64(UNSEEN_ONE_IN) == 0]
     return unseen
 
 
@@ -79,7 +87,7 @@ def split_table(rows: Columns, source: dict[str, Any]) -> Data:
     start = table.merged.window_start
     first, end = int(start.min()), int(start.max()) + WINDOW_MS
     fit_end, test_from = (first + int((end - first) * share) for share in (FIT_UNTIL, VALIDATE_UNTIL))
-    unseen = every_fifth(table.merged.meter_id)
+    unseen = unseen_of(table.merged.meter_id)
     seen = ~np.isin(table.merged.meter_id, unseen)
     validated = seen & (start >= fit_end) & (start < test_from)
     periods = {"from": first, "validated_from": fit_end, "tested_from": test_from, "to": end}
@@ -103,7 +111,7 @@ def simulated(meters: int, days: float, seed: int) -> Data:
     )
     fit = table_of(_simulate(meters, household_seed, TRAINING_FACTOR, first, fit_end))
     later = table_of(_simulate(meters, household_seed, 1.0, fit_end - (LOOK_BACK + 1) * WINDOW_MS, end))
-    unseen = every_fifth(fit.merged.meter_id)
+    unseen = unseen_of(fit.merged.meter_id)
     seen, start = ~np.isin(later.merged.meter_id, unseen), later.merged.window_start
     all_fit = np.ones(len(fit.kind), dtype=np.bool_)
     validated = (start >= fit_end) & (start < test_from)

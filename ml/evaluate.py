@@ -11,7 +11,7 @@ import numpy as np
 
 from infra.errors import SmartmeterError
 from ml import model as models
-from ml.data import Data, every_fifth
+from ml.data import Data, unseen_of
 from ml.examples import Examples, examples, table_of
 from ml.model import Model
 from ml.spark_forest import ForestParameters
@@ -57,7 +57,7 @@ def on_table(model: Model, rows: Columns, source: dict[str, Any]) -> Evaluation:
     if learned["kind"] == source["kind"]:
         from_ms = int(datetime.fromisoformat(learned["tested_from"]).timestamp() * 1000)
         tested, known = start >= from_ms, start < from_ms
-        unseen = every_fifth(table.merged.meter_id)
+        unseen = unseen_of(table.merged.meter_id)
     test = examples([(table, tested)], model.profile, unseen)
     if not (test.positive & test.without_gaps).any():
         raise SmartmeterError(

@@ -14,7 +14,10 @@ from producers.columns import Column, Columns, concatenate, take
 from producers.hashing import F64, I64
 
 Mask = NDArray[np.bool_]
-KEPT = ("event_count", "power_avg_kw", "power_std_kw", "voltage_std_v", "voltage_min_v", "voltage_max_v")
+KEPT = (
+    *("event_count", "power_avg_kw", "power_std_kw", "power_min_kw", "power_step_max_kw"),
+    *("voltage_std_v", "voltage_min_v", "voltage_max_v", "run_max_count"),
+)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What `ml predict` has to remember from one run to the next: how far it has judged, and with which versions.
 
-It can be thrown away: then everything that the topic holds is judged again, which changes no result (law 3).
+It can be thrown away: then everything that the topic holds is judged again, which changes no result (law 3). Where the
+topic itself was made anew it must be: positions mean nothing in another topic.
 """
 
 import json

@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ml.baselines import BASELINES
+from ml.baselines import SHOWN
 from ml.evaluate import Evaluation
 from ml.examples import Examples
 from ml.metrics import curve
@@ -104,7 +104,7 @@ def _precision_recall(evaluation: Evaluation) -> go.Figure:
     test, judged = evaluation.test, evaluation.test.without_gaps
     figure = go.Figure(layout={"title": "Precision and recall, windows without gaps"})
     scores = {"model": evaluation.score}
-    scores |= {name: baseline(evaluation.before, test) for name, baseline in BASELINES.items()}
+    scores |= {name: baseline(evaluation.before, test) for name, baseline in SHOWN.items()}
     for name, score in scores.items():
         found = curve(test.positive[judged], score[judged])
         figure.add_scatter(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ml import model as models
-from ml.baselines import BASELINES
+from ml.baselines import SHOWN
 from ml.data import Data
 from ml.examples import Examples
 from ml.features import FEATURES
@@ -84,7 +84,7 @@ def compared(before: Examples, test: Examples, score: F64, threshold: float) -> 
     runs = per_run(test, score)
     if len(runs) > 1:
         found["model"]["per_run"] = {"runs": len(runs), "lowest": min(runs), "highest": max(runs)}
-    for name, baseline in BASELINES.items():
+    for name, baseline in SHOWN.items():
         own = baseline(before, test)
         found[name] = figures(test, own, best_threshold(test.positive[judged], own[judged]))
         runs = per_run(test, own)

@@ -90,7 +90,7 @@ class Serving:
                 self.table[key] = (count, int(rows.offset[row]), suspects.features[row].tobytes())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from(["by time", "a little late", "very late", "by meter", "any"]),
     st.integers(0, 10_000),

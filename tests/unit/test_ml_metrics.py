@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.baselines import BASELINES
+from ml.baselines import BASELINES, SHOWN
 from ml.examples import Examples
 from ml.metrics import at_threshold, average_precision, best_threshold, delay, figures, per_run
 from ml.truth import GAP, KINDS, kinds_of
@@ -59,6 +59,9 @@ def made(kinds: list[int], meters: list[int], runs: list[int] | None = None) -> 
         "event_count": np.full(count, 60),
         "power_avg_kw": np.linspace(0.1, 1, count),
         "power_std_kw": np.full(count, 0.1),
+        "power_min_kw": np.full(count, 0.05),
+        "power_step_max_kw": np.linspace(0.1, 0.2, count),
+        "run_max_count": np.full(count, 1),
         "voltage_std_v": np.full(count, 0.1),
         "voltage_min_v": np.full(count, 228.0),
         "voltage_max_v": np.full(count, 232.0),
@@ -132,3 +135,15 @@ def test_baselines_score_as_they_say() -> None:
     assert BASELINES["robust_z"](examples, examples) == pytest.approx(wanted)
     elsewhere = Examples(**{**vars(examples), "meter_id": np.full(5, 9)})
     assert BASELINES["robust_z"](examples, elsewhere) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("run_max_count", 3), ("power_min_kw", 0.009), ("voltage_min_v", 209.0), ("voltage_max_v", 251.0)],
+)
+def test_informed_rules_know_what_is_injected(name: str, value: float) -> None:
+    examples = made([0, 2, 0, 0, 0], [1] * 5)
+    assert SHOWN["informed_rules"](examples, examples).argmax() == 4  # the largest step
+    rows = {column: values.copy() for column, values in examples.rows.items()}
+    rows[name][2] = value
+    assert SHOWN["informed_rules"](examples, Examples(**{**vars(examples), "rows": rows})).argmax() == 2
