@@ -78,7 +78,7 @@ class Writer:
 
     def __init__(self, settings: Settings) -> None:
         self._dataset = load_datasets()[DATASET]
-        self._registry = Registry(settings.schema_registry_url)
+        self._registry = Registry(settings.schema_registry_url, timeout_s=2.0, deadline_s=0.0)
         self._encoder: Encoder | None = None
         self._waiting: list[dict[str, object]] = []
         self.acknowledged = 0
