@@ -50,8 +50,9 @@ def run_metrics(settings: Settings, port: int, every_s: float = READ_EVERY_S) ->
     exposition, registry = Exposition(), CollectorRegistry()
     registry.register(exposition)
     server, _ = start_http_server(port, HOST, registry)
-    processes.record(settings.data_dir, PART, psutil.Process())
-    event(log, "serving", url=f"http://{HOST}:{port}/metrics")
+    url = f"http://{HOST}:{port}/metrics"
+    processes.record(settings.data_dir, PART, psutil.Process(), url)
+    event(log, "serving", url=url)
     sources, windows, writer = Sources(settings), Windows(), Writer(settings)
     silent: dict[str, str] = {}
     try:
