@@ -154,7 +154,7 @@ def test_the_dashboard_shows_them(settings: Settings, port: int) -> None:
 
 def test_verify_accounts_for_them(stack: Stack, port: int) -> None:
     assert port
-    code, out = smartmeter("verify", "--data-dir", stack.data_dir, "--json")
+    code, out = smartmeter("verify", "--data-dir", stack.data_dir, "--json", "--wait", 5)
     report = json.loads(out)
     assert report["positions"]["pipeline_metrics"]["messages"] > 0
     assert [failure for failure in report["failures"] if "pipeline_metrics" in failure] == []
