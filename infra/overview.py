@@ -36,6 +36,8 @@ class Overview:
     late: Late | None
     set_aside: Mapping[str, int] | None
     """By consumer, messages that could not be read; those without any are left out."""
+    dead_letters: Mapping[str, int] | None
+    """Letters in all dead-letter topics: `waiting` and `redriven`."""
     repeated_readings: int | None
     """As of the last verify: messages of the raw topic that another one of the same meter and instant replaced."""
     verification: Mapping[str, Any] | None
@@ -50,6 +52,7 @@ class Overview:
             "newest_row_age_s": dict(self.newest_row_age_s),
             "late": self.late and dataclasses.asdict(self.late),
             "set_aside": self.set_aside,
+            "dead_letters": self.dead_letters,
             "repeated_readings": self.repeated_readings,
             "verification": verified and {key: verified[key] for key in ("at", "verified", "failures")},
             "silent": dict(self.silent),
@@ -84,6 +87,7 @@ def _told(data_dir: Path, parts: Sequence[PartStatus], gathered: Gathered, late:
         set_aside={f.part: int(f.value) for f in _of(figures, "set_aside_messages") if f.value}
         if "clickhouse" in answered
         else None,
+        dead_letters={f.target: int(f.value) for f in _of(figures, "dead_letter_messages")} or None,
         repeated_readings=verification["positions"][RAW]["superseded"] if verification else None,
         verification=verification,
         silent=gathered.silent,

@@ -87,13 +87,23 @@ def start(data_dir: Path, part: str, launch: Launch) -> psutil.Process:
     return process
 
 
-def record(data_dir: Path, part: str, process: psutil.Process) -> None:
-    """Write down that `process` is `part`; a part that runs in the foreground calls this for itself."""
+def record(data_dir: Path, part: str, process: psutil.Process, address: str = "") -> None:
+    """Write down that `process` is `part`; a part that runs in the foreground calls this for itself.
+
+    `address` is where it is found, for parts whose settings do not say.
+    """
     path = run_file(data_dir, part)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"pid": process.pid, "create_time": process.create_time()}) + "\n")
+    said = {"pid": process.pid, "create_time": process.create_time(), "address": address}
+    partial.write_text(json.dumps(said) + "\n")
     partial.replace(path)
+
+
+def recorded_address(data_dir: Path, part: str) -> str:
+    """Where a recorded part said that it is found; empty if it said nothing."""
+    path = run_file(data_dir, part)
+    return str(json.loads(path.read_text()).get("address", "")) if path.exists() else ""
 
 
 def forget(data_dir: Path, part: str) -> None:

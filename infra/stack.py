@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import importlib.metadata
 import itertools
 import json
 import time
@@ -37,6 +38,8 @@ START_ORDER = (("kafka", "registry"), ("clickhouse",))
 
 PARTS = tuple(name for group in START_ORDER for name in group)
 READY_DEADLINE_S = 120.0
+OWN_VERSION = importlib.metadata.version("smartmeter")
+"""Of parts that are this distribution's own."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,8 @@ class Stack:
     def _status_of(self, name: str) -> PartStatus:
         process = self.process(name)
         part = self.part(name) if name in PARTS else None
-        address, version = (part.address, part.version) if part else ("", "")
+        address = part.address if part else processes.recorded_address(self.data_dir, name)
+        version = part.version if part else OWN_VERSION
         log = str(processes.log_file(self.data_dir, name))
         if process is None:
             return PartStatus(name, "stopped", None, address, version, None, None, log)

@@ -63,19 +63,22 @@ def _consumers(told: Overview) -> Table:
 
 
 def _lines(told: Overview) -> list[str]:
-    late = aside = repeated = "not known"
+    late = aside = letters = repeated = "not known"
     last = "never run here"
     if told.late is not None:
         late = f"{told.late.rows:,} rows met by the stream, {told.late.readings:,} readings found by repairs"
     if told.set_aside is not None:
         aside = ", ".join(f"{count:,} by {consumer}" for consumer, count in told.set_aside.items()) or "none"
+    if told.dead_letters is not None:
+        letters = ", ".join(f"{count:,} {state}" for state, count in told.dead_letters.items())
     if told.repeated_readings is not None:
         repeated = f"{told.repeated_readings:,}, as of the last verify"
     if told.verification is not None:
         failures = told.verification["failures"]
         verdict = f"[red]NOT VERIFIED[/], {len(failures)} failures" if failures else "[green]VERIFIED[/]"
         last = f"{verdict}, {duration(age_s(told.verification['at']))} ago"
-    return [f"late: {late}", f"set aside: {aside}", f"repeated readings: {repeated}", f"last verify: {last}"]
+    counted = [f"late: {late}", f"set aside: {aside}", f"dead letters: {letters}"]
+    return [*counted, f"repeated readings: {repeated}", f"last verify: {last}"]
 
 
 def duration(seconds: float) -> str:

@@ -55,9 +55,9 @@ OLDEST = f"""SELECT min(age) AS age_s FROM (
     WHERE {of("newest_row_age_s")} GROUP BY target
 )
 HAVING count() > 0"""
-REASONS = newest("set_aside_by_reason_messages", "reason", "messages", "concat(part, ': ', target)") + (
-    "\nHAVING messages > 0 ORDER BY messages DESC, reason LIMIT 15"
-)
+REASONS = newest(
+    "set_aside_by_reason_messages", "reason", "messages", "concat(replaceOne(part, 'clickhouse-', ''), ': ', target)"
+) + ("\nHAVING messages > 0 ORDER BY messages DESC, reason LIMIT 15")
 PARTS = f"""SELECT part, argMax(value_last, window_start) AS resident_bytes, max(window_end) AS seen
 FROM pipeline_metrics_latest
 WHERE {of("resident_bytes")}

@@ -43,7 +43,7 @@ def serve(settings: Settings, port: int, refresh_s: int, started: Callable[[str]
     if running is not None and running.pid != os.getpid():
         raise SmartmeterError(f"the preview runs already (process {running.pid}); stop it first")
     with serving(settings, port, refresh_s) as url:
-        processes.record(settings.data_dir, PART, psutil.Process())
+        processes.record(settings.data_dir, PART, psutil.Process(), url)
         try:
             started(url)
             stop.wait()

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ml.progress import Progress
+
 METRICS = {
     "end_offset_messages": "Messages of a topic, by its partitions' end offsets.",
     "lag_messages": "Messages of a topic that a consumer has yet to read.",
     "newest_row_age_s": "Time since the newest message that a table holds was written to the log.",
     "set_aside_messages": "Messages of a dataset that ClickHouse could not read and keeps as unreadable.",
     "set_aside_by_reason_messages": "Those of them by reason, digits left out.",
+    "dead_letter_messages": "Dead letters: those still to be looked at, and those that were sent again.",
     "schema_versions": "Versions of a subject in the registry.",
     "resident_bytes": "Resident memory of a part's process.",
     "uptime_s": "Time since a part's process was started.",
@@ -56,6 +59,14 @@ def of_batches(progress: Mapping[str, Any], seen: dict[str, int]) -> list[Figure
             }
             figures += [Figure(name, "stream", grain, value) for name, value in values.items()]
     return figures
+
+
+def predict_lag(progress: Progress, topic: str, ends: Mapping[int, int]) -> list[Figure]:
+    """How many feature rows the prediction service has yet to judge; nothing if it never ran."""
+    if not progress.positions:
+        return []
+    behind = sum(max(0, end - progress.positions.get(partition, 0)) for partition, end in ends.items())
+    return [Figure("lag_messages", "predict", topic, behind)]
 
 
 def stream_lag(progress: Mapping[str, Any], ends: Mapping[str, Mapping[int, int]]) -> list[Figure]:

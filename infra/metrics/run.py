@@ -50,8 +50,9 @@ def run_metrics(settings: Settings, port: int, every_s: float = READ_EVERY_S) ->
     exposition, registry = Exposition(), CollectorRegistry()
     registry.register(exposition)
     server, _ = start_http_server(port, HOST, registry)
-    processes.record(settings.data_dir, PART, psutil.Process())
-    event(log, "serving", url=f"http://{HOST}:{port}/metrics")
+    url = f"http://{HOST}:{port}/metrics"
+    processes.record(settings.data_dir, PART, psutil.Process(), url)
+    event(log, "serving", url=url)
     sources, windows, writer = Sources(settings), Windows(), Writer(settings)
     silent: dict[str, str] = {}
     try:
@@ -78,7 +79,7 @@ class Writer:
 
     def __init__(self, settings: Settings) -> None:
         self._dataset = load_datasets()[DATASET]
-        self._registry = Registry(settings.schema_registry_url)
+        self._registry = Registry(settings.schema_registry_url, timeout_s=2.0, deadline_s=0.0)
         self._encoder: Encoder | None = None
         self._waiting: list[dict[str, object]] = []
         self.acknowledged = 0

@@ -12,18 +12,23 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from clickhouse.client import connect
 from clickhouse.ddl import consumer_group, literal, names
+from clickhouse.dead_letters.tables import LATEST as DEAD_LETTERS
 from infra.errors import SmartmeterError
-from infra.metrics.figures import Figure, of_batches, stream_lag
+from infra.metrics.figures import Figure, of_batches, predict_lag, stream_lag
 from infra.settings import Settings
 from infra.stack import Stack
+from ml.progress import progress_file
+from ml.progress import read_progress as predicted
 from schemas.manifest import Dataset, load_datasets
 from schemas.registry import Registry
 from stream_processing.run import read_progress
 
 KAFKA_TIMEOUT_S = 3.0
+FEATURES = "anomaly_prediction_features"
 REASONS_MAX = 10
 """Reasons told per dataset; the rest are in the total alone."""
 REASON_LENGTH = 100
+LETTERS = f"SELECT countIf(redriven_at IS NULL), countIf(redriven_at IS NOT NULL) FROM {DEAD_LETTERS} WHERE topic != ''"
 Ends = dict[str, dict[int, int]]
 
 
@@ -42,7 +47,7 @@ class Sources:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._datasets = load_datasets(raw_topic=settings.kafka_topic)
-        self._registry = Registry(settings.schema_registry_url)
+        self._registry = Registry(settings.schema_registry_url, timeout_s=2.0, deadline_s=0.0)
         self._admin: AdminClient | None = None
         self._client: Client | None = None
         self._batches: dict[str, int] = {}
@@ -92,6 +97,7 @@ class Sources:
         ends = _ends(self._admin, [dataset.topic for dataset in self._datasets.values()])
         told = [Figure("end_offset_messages", "kafka", topic, sum(found.values())) for topic, found in ends.items()]
         told += _clickhouse_lag(self._admin, self._datasets, ends)
+        told += predict_lag(predicted(progress_file(self._settings.data_dir)), FEATURES, ends.get(FEATURES, {}))
         return told + stream_lag(read_progress(self._settings.data_dir), ends)
 
     def _clickhouse(self) -> list[Figure]:
@@ -113,7 +119,12 @@ class Sources:
         for name, reason, count in aside:
             totals[name] += count
             told.append(Figure("set_aside_by_reason_messages", consumer_group(name), reason, count))
-        return told + [Figure("set_aside_messages", consumer_group(name), "", count) for name, count in totals.items()]
+        told += [Figure("set_aside_messages", consumer_group(name), "", count) for name, count in totals.items()]
+        if DEAD_LETTERS in there:
+            [(waiting, redriven)] = self._client.query(LETTERS).result_rows
+            told.append(Figure("dead_letter_messages", "dead-letters", "waiting", waiting))
+            told.append(Figure("dead_letter_messages", "dead-letters", "redriven", redriven))
+        return told
 
     def _subjects(self) -> list[Figure]:
         return [

@@ -15,6 +15,8 @@ import lz4.frame  # type: ignore[import-untyped]
 import pytest
 import requests
 
+from clickhouse.front.app import MAX_SQL_BYTES
+from clickhouse.front.errors import QUERY_IS_TOO_LARGE
 from infra.wait import until
 from tests.integration.front_server import ADMIN, READER, FrontServer, running_front
 from tests.unit.test_front_native import Reader
@@ -255,6 +257,29 @@ def test_what_grafanas_plugin_does(front: FrontServer, table: str) -> None:
             "SELECT name FROM system.functions",
         ):
             assert front.post(sql, user, **url).content[0] > 0
+
+
+def test_grafanas_driver_with_gzip(front: FrontServer) -> None:
+    """Handshake, data, an empty result and an error, each as without compression."""
+    url: dict[str, Any] = {"client_protocol_version": 54460, "default_format": "Native", "enable_http_compression": 1}
+    sqls = ("SELECT displayName(), version(), revision(), timezone()", "SELECT 1", "SELECT 1 WHERE 0")
+    for sql in sqls:
+        packed = front.post(sql, READER, {"Accept-Encoding": "gzip"}, **url)
+        assert packed.content == front.post(sql, READER, {"Accept-Encoding": "identity"}, **url).content, sql
+    failed = front.post("SELECT nothing", READER, {"Accept-Encoding": "gzip"}, **url)
+    assert (failed.status_code, "UNKNOWN_IDENTIFIER" in failed.text) == (404, True)
+
+
+def test_a_statement_that_is_too_long_is_refused(front: FrontServer) -> None:
+    too_long = b"SELECT 1 -- " + b"x" * MAX_SQL_BYTES
+    for user in (ADMIN, READER):
+        assert front.code(too_long, user) == QUERY_IS_TOO_LARGE
+    assert front.run("SELECT 1", READER) == "1"
+
+
+def test_a_result_that_does_not_fit_the_readers_memory_is_an_error(front: FrontServer) -> None:
+    assert front.code("SELECT length(groupArray(number)) FROM numbers(1000000000)", READER) == 241
+    assert front.run("SELECT 1", READER) == "1"
 
 
 def test_sessions_keep_settings_and_temporary_tables(front: FrontServer) -> None:

@@ -154,7 +154,7 @@ def test_the_dashboard_shows_them(settings: Settings, port: int) -> None:
 
 def test_verify_accounts_for_them(stack: Stack, port: int) -> None:
     assert port
-    code, out = smartmeter("verify", "--data-dir", stack.data_dir, "--json")
+    code, out = smartmeter("verify", "--data-dir", stack.data_dir, "--json", "--wait", 5)
     report = json.loads(out)
     assert report["positions"]["pipeline_metrics"]["messages"] > 0
     assert [failure for failure in report["failures"] if "pipeline_metrics" in failure] == []
@@ -169,6 +169,8 @@ def test_status_tells_all_of_it(stack: Stack, port: int) -> None:
     assert {part["part"]: part["state"] for part in told["parts"]} == dict.fromkeys(
         ("kafka", "registry", "clickhouse", PART), "running"
     )
+    (metrics,) = [part for part in told["parts"] if part["part"] == PART]
+    assert (metrics["address"], bool(metrics["version"])) == (f"http://127.0.0.1:{port}/metrics", True)
     assert {"consumer": "clickhouse-raw_data", "topic": "smart-meter-data", "messages": 0} in told["lag"]
     assert {"consumer": "stream-meter_30s", "topic": "smart-meter-data", "messages": 7} in told["lag"]
     assert told["newest_row_age_s"]["pipeline_metrics"] < 300

@@ -279,7 +279,7 @@ EXPECTED: dict[str, list[Callable[[Chosen], list[list[Any]]]]] = {
     ],
     "Dead letters by reason": [
         lambda _: [
-            [f"{part}: {reason}", messages]
+            [f"{part.removeprefix('clickhouse-')}: {reason}", messages]
             for (part, reason), messages in last_of("set_aside_by_reason_messages", "part", "target").items()
         ]
     ],
