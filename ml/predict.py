@@ -160,7 +160,8 @@ class Predictor:
             ):
                 self._emit(suspects)
         self._results.flush()
-        if self._shelf.look() and self._choose():
+        self._shelf.look()
+        if self._choose():
             self._tell(f"judging with {', '.join(self._judging)}")
         self._write()
         if time.monotonic() - self._told_at > TELL_EVERY_S:

@@ -229,7 +229,9 @@ def test_it_waits_for_a_model_refuses_a_foreign_one_and_takes_up_new_versions(se
     by_second = service.expected(second)
     later = {key: value for key, value in by_second.items() if key[1] > np.median(windows["window_start"])}
     until(lambda: service.results(second.version) == later, "the second version's results", WITHIN_S)
-    third = service.train(5)
+    service.stop()
+    third = service.train(5)  # while it does not run
+    service.start()
     service.says(f"judging with {second.version}, {third.version}")
 
 
