@@ -66,7 +66,7 @@ def test_versions_mix_and_a_new_id_is_picked_up_while_the_stream_runs(system: Sy
     )
     until(lambda: reached(system) >= 180, "the stream to have read the new version", BACK_WITHIN_S)
     # The batch that met the new id is run again, and Spark closes no windows after such a one until another comes.
-    system.send([encoders[0].encode(reading(0, later + timedelta(minutes=6)))])
+    system.send([encoders[0].encode(reading(0, later + timedelta(minutes=8)))])
     report = system.verify()
     assert not report.failures
     assert report.positions["raw_data"].unreadable == 0
