@@ -17,8 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from clickhouse.dead_letters.run import PART as DEAD_LETTERS
+from grafana.preview.run import PART as PREVIEW
 from infra import processes
 from infra.errors import SmartmeterError
+from infra.metrics.run import PART as METRICS
 from infra.stack import DEFAULT_PORTS, Stack
 from infra.wait import until
 from ml.predict import PART as PREDICT
@@ -27,6 +29,7 @@ from stream_processing.run import read_progress
 
 MARKER = "demo"
 STREAM_STARTS_WITHIN_S = 180.0
+PREVIEW_STARTS_WITHIN_S = 60.0
 SMARTMETER = Path(sys.executable).with_name("smartmeter")
 
 
@@ -70,16 +73,26 @@ class Demo:
             self._command("apply", ["apply"])
             with self._timed("stream starts"):
                 self._start_part(DEAD_LETTERS, "dead-letters", "run")
+                self._start_part(METRICS, "metrics", "--port", "0")
+                self._start_part(PREVIEW, "dashboards", "preview", "--port", "0")
                 self._start_stream()
+            self._tell_preview()
             self._command(*source.past)
-            # Two hours hold too few anomalies to learn from, so the model learns from days that are simulated for it.
-            self._command("train", ["ml", "train", "--simulate"])
-            self._start_part(PREDICT, "ml", "predict")
             if source.present is not None:
+                # Two hours hold too few anomalies to learn from: the model learns from days simulated for it.
+                self._command("train", ["ml", "train", "--simulate"])
+                self._start_part(PREDICT, "ml", "predict")
                 self._command(*source.present)
             self._command("repair", ["repair", "--open"])
             report = self._verify()
+            if source.present is not None:
+                self._command("evaluate", ["ml", "evaluate"])
+            page = self.data_dir / "dashboards.html"
+            self._command("dashboards", ["dashboards", "preview", "--output", str(page)])
             self._summary(report, stack)
+            self.console.print(f"Dashboards: {page.as_uri()}", highlight=False, soft_wrap=True)
+            if keep:
+                self._tell_preview()
         finally:
             if not keep:
                 with self._timed("down"):
@@ -109,6 +122,15 @@ class Demo:
         self._show(*arguments, "&")
         launch = processes.Launch([str(SMARTMETER), *arguments, "--data-dir", str(self.data_dir)])
         return processes.start(self.data_dir, part, launch)
+
+    def _tell_preview(self) -> None:
+        """Name the address of the dashboards, which refresh themselves."""
+        address = until(
+            lambda: processes.recorded_address(self.data_dir, PREVIEW),
+            "the dashboards' preview to be served",
+            PREVIEW_STARTS_WITHIN_S,
+        )
+        self.console.print(f"Dashboards, while it runs: {address}", highlight=False)
 
     def _start_stream(self) -> None:
         process = self._start_part(STREAM, "stream")
