@@ -1,7 +1,8 @@
 """Law 3 for a consumer that keeps no table: of two rows with one key, the one with more events counts. Pure.
 
-Rows come in any order and repeated, so a consumer that acts on each of them would act on a row that a better one has
-replaced already. `Merge` tells the rows that change something from those that do not, in bounded memory.
+A key's rows come in the order of the log, again from an earlier one after a restart, and with fewer events after a
+repair, so a consumer that acts on each of them would act on a row that a better one has replaced already. `Merge` tells
+the rows that change something from those that do not, in bounded memory.
 """
 
 from typing import Any
