@@ -1,7 +1,7 @@
 """Background processes of a data directory: started detached, found again, watched while they start, stopped.
 
-A part is one process. `run/<part>.json` says which: {"pid": …, "create_time": …}; the creation time (seconds since
-the epoch) tells it from another process that later got the same id. Its output goes to `logs/<part>.log`.
+A part is one process. `run/<part>.json` says which: {"pid": …, "identity": …}; the identity tells it from another
+process that later got the same id. Its output goes to `logs/<part>.log`.
 """
 
 import contextlib
@@ -18,8 +18,9 @@ import psutil
 from infra.errors import SmartmeterError
 from infra.wait import until
 
-CREATE_TIME_TOLERANCE_S = 1.0
-"""The kernel's start of time is known to a hundredth of a second and shifts a little when the clock is corrected."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+STARTTIME = 22 - 3
+"""Place of `starttime` among the fields of /proc/<pid>/stat that follow the name (see proc_pid_stat(5))."""
 
 _children: dict[int, subprocess.Popen[bytes]] = {}
 """By process id; kept so that a process of ours that ends is reaped rather than left a zombie while we live."""
@@ -95,7 +96,7 @@ def record(data_dir: Path, part: str, process: psutil.Process, address: str = ""
     path = run_file(data_dir, part)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    said = {"pid": process.pid, "create_time": process.create_time(), "address": address}
+    said = {"pid": process.pid, "identity": identity(process), "address": address}
     partial.write_text(json.dumps(said) + "\n")
     partial.replace(path)
 
@@ -121,10 +122,25 @@ def find(data_dir: Path, part: str) -> psutil.Process | None:
     try:
         said = json.loads(run_file(data_dir, part).read_text())
         process = psutil.Process(said["pid"])
-        same = abs(process.create_time() - said["create_time"]) <= CREATE_TIME_TOLERANCE_S
+        same = identity(process) == said.get("identity")
     except (FileNotFoundError, psutil.NoSuchProcess):
         return None
     return process if same and not has_ended(process) else None
+
+
+def identity(process: psutil.Process) -> str:
+    """What no other process of this id has: the boot, and the clock ticks from it to the process's start.
+
+    Where the kernel does not tell these, the creation time to the second. That is not used where it can be helped: it
+    is reckoned back from the wall clock, and moves when that is corrected. Raises psutil.NoSuchProcess.
+    """
+    if not BOOT_ID.exists():
+        return f"{process.create_time():.0f}"
+    try:
+        after_name = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise psutil.NoSuchProcess(process.pid) from error
+    return f"{BOOT_ID.read_text().strip()}/{after_name[STARTTIME]}"
 
 
 def has_ended(process: psutil.Process) -> bool:

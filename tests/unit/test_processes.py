@@ -57,7 +57,7 @@ def test_a_started_part_is_found_again_and_stopped(data_dir: Path) -> None:
 def test_a_process_that_only_has_the_same_id_is_not_ours(data_dir: Path) -> None:
     process = start(data_dir, "sleeper", SLEEPER)
     said = json.loads(run_file(data_dir, "sleeper").read_text())
-    said["create_time"] -= 3600
+    said["identity"] += "0"
     run_file(data_dir, "sleeper").write_text(json.dumps(said))
 
     assert find(data_dir, "sleeper") is None
