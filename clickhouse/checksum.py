@@ -19,16 +19,25 @@ class Checksum(NamedTuple):
         return f"{self.rows:,} rows, {self.hash:016x}"
 
 
-def checksum(dataset: Dataset, table: str, query: Query, extents: Iterable[Extent] | None = None) -> Checksum:
-    """The checksum over the contract's fields of a table's merged rows; positions are not part of it.
-
-    With `extents` only messages within them are merged: PREWHERE is applied before FINAL picks the row that counts, so
-    two tables that have read different distances are compared over what both have.
-    """
+def checksum(dataset: Dataset, table: str, query: Query, where: str = "1") -> Checksum:
+    """The checksum of the merged rows that `where` holds for, over the contract's fields; positions do not count."""
     fields = ", ".join(
         f"ifNull(toString({field.name}), 'null')" if field.nullable else field.name for field in dataset.latest.fields
     )
-    limits = " OR ".join(f"(partition = {extent.partition} AND offset < {extent.end})" for extent in extents or ())
-    within = f"PREWHERE {limits}" if limits else ""
-    [(rows, hash_)] = query(f"SELECT count(), sum(sipHash64({fields})) FROM {table} FINAL {within}")
+    [(rows, hash_)] = query(f"SELECT count(), sum(sipHash64({fields})) FROM {table} FINAL WHERE {where}")
     return Checksum(int(rows), int(hash_))
+
+
+def checksums(
+    dataset: Dataset, tables: tuple[str, str], query: Query, extents: Iterable[Extent]
+) -> tuple[Checksum, Checksum]:
+    """Two tables of one dataset, over what both have read: the messages within `extents`.
+
+    Keys of which either holds a newer row are left out: the row before it may be gone already in one of them.
+    """
+    within = " OR ".join(f"(partition = {extent.partition} AND offset < {extent.end})" for extent in extents)
+    key = ", ".join(dataset.order_by)
+    newer = " UNION ALL ".join(f"SELECT {key} FROM {table} WHERE NOT ({within})" for table in tables)
+    where = f"({within}) AND ({key}) NOT IN ({newer})"
+    one, other = (checksum(dataset, table, query, where) for table in tables)
+    return one, other

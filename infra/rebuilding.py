@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from clickhouse.checksum import Checksum, checksum
+from clickhouse.checksum import Checksum, checksum, checksums
 from clickhouse.client import connect
 from clickhouse.ddl import consumer_group, create_statement, names, tables
 from clickhouse.table_changes import table_change
@@ -69,7 +69,7 @@ class Rebuilding:
                 extents = log.extents(dataset.topic)
                 self._await(dataset, log, extents)
                 positions = self._prove(dataset, extents, query, log)
-                return Rebuilt(positions, None, checksum(dataset, dataset.name, query, extents))
+                return Rebuilt(positions, None, checksum(dataset, dataset.name, query))
             return self._exchange(dataset, query, log)
 
     def _exchange(self, dataset: Dataset, query: Callable[[str], Sequence[Sequence[Any]]], log: Log) -> Rebuilt:
@@ -81,8 +81,7 @@ class Rebuilding:
             for one in (shadow, dataset):
                 self._await(one, log, extents)
             positions = self._prove(shadow, extents, query, log)
-            before = checksum(dataset, dataset.name, query, extents)
-            after = checksum(dataset, shadow.name, query, extents)
+            before, after = checksums(dataset, (dataset.name, shadow.name), query, extents)
             self._tell(f"{dataset.name}: old {before}; new {after}")
             self._swap(dataset, shadow, log)
         finally:

@@ -193,17 +193,17 @@ def test_late_readings_are_counted_and_repaired(system: System) -> None:
     encoder = Encoder(RAW.latest, registry.id_of(RAW.subject, RAW.latest))
     begin = BEGIN.replace(minute=0, second=0) + timedelta(hours=1)
     instants = [begin + timedelta(seconds=10 * n) for n in range(180)]
-    system.send(encoder.encode(reading(5, at)) for at in instants)
-    until(lambda: system.query("SELECT count() FROM raw_data WHERE meter_id = 5") == [(180,)], "the readings", 60)
+    system.send(encoder.encode(reading(5005, at)) for at in instants)
+    until(lambda: system.query("SELECT count() FROM raw_data WHERE meter_id = 5005") == [(180,)], "the readings", 60)
     failures = system.verify(wait_s=0).failures
-    assert any("meter_stats_30s: meter_id 5" in failure and "is not in the table" in failure for failure in failures)
+    assert any("meter_stats_30s: meter_id 5005" in failure and "is not in the table" in failure for failure in failures)
 
     done = system.command("repair", "--late")
     assert "180 of them late" in done.stdout
     assert not system.verify().failures
-    told = system.query("SELECT meter_id, late_count FROM late_readings_latest WHERE meter_id = 5")
-    assert [tuple(row) for row in told] == [(5, 180)]
-    energy = system.query("SELECT energy_kwh FROM meter_hourly_power_consumption_latest WHERE meter_id = 5")
+    told = system.query("SELECT meter_id, late_count FROM late_readings_latest WHERE meter_id = 5005")
+    assert [tuple(row) for row in told] == [(5005, 180)]
+    energy = system.query("SELECT energy_kwh FROM meter_hourly_power_consumption_latest WHERE meter_id = 5005")
     assert energy[0][0] == pytest.approx(0.5 * (1790 + 300) / 3600)
     assert "0 readings read anew" in system.command("repair", "--late").stdout
 
