@@ -12,7 +12,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from infra.share_limit import ShareLimit, TooManyBadMessages
 from stream_processing.context import Context
-from stream_processing.framing import UNKNOWN_ID
+from stream_processing.framing import COUNTS, UNKNOWN_ID
 from stream_processing.grain import Grain
 from stream_processing.pace import Pace, paces
 from stream_processing.schema_ids import SchemaIds
@@ -21,7 +21,6 @@ from stream_processing.settings import StreamSettings
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 HEALTHY_AFTER_S = 60.0
 POLL_S = 0.5
-COUNTS = "messages"
 
 Log = Callable[[str], None]
 
@@ -116,7 +115,7 @@ class Application:
         run.ids.refresh()
         topic = context.datasets[grain.source].topic
         source = context.kafka.stream(context.spark, topic, pace.max_messages_per_trigger)
-        rows = grain.prepare(run.ids.decode(source, counted_as=COUNTS), context.datasets)
+        rows = grain.prepare(run.ids.decode(source), context.datasets)
         rows = rows.withWatermark(grain.event_time, f"{pace.lateness_s} seconds")
         aggregated = grain.aggregate(rows, context.datasets)
         run.query = (

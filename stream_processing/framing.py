@@ -12,6 +12,7 @@ from schemas.framing import HEADER_BYTES, header
 from schemas.manifest import Dataset
 
 UNKNOWN_ID = "unknown schema id"
+COUNTS = "messages"
 FIXED_BYTES = {"double": 8, "boolean": 1}
 VARINT_BYTES = {"int": 5, "long": 9, "timestamp-millis": 9}
 """Bytes at most; a tenth of a long comes only with numbers beyond 2^62, which no contract allows."""
@@ -22,7 +23,7 @@ def decode(
     reader: Record,
     writers: Mapping[int, str],
     refused: Collection[int] = (),
-    counted_as: str | Observation | None = None,
+    counted_as: str | Observation = COUNTS,
 ) -> DataFrame:
     """Kafka rows to rows with the reader's fields beside `partition`, `offset` and `timestamp` as `produced_at`.
 
@@ -52,10 +53,10 @@ def decode(
     # A body that does not parse becomes a row of nulls, so a field that is never null tells.
     required = next(field.name for field in reader.fields if not field.nullable)
     is_read = F.col("record")[required].isNotNull() & _is_whole(reader, writers)
-    if counted_as is not None:
-        is_kept = F.coalesce(is_read & in_contract(reader, of="record."), F.lit(False))
-        counts = F.count(F.lit(1)).alias("read"), F.count_if(F.col("filled") & ~is_kept).alias("left_out")
-        decoded = decoded.observe(counted_as, *counts)
+    is_kept = F.coalesce(is_read & in_contract(reader, of="record."), F.lit(False))
+    counts = F.count(F.lit(1)).alias("read"), F.count_if(F.col("filled") & ~is_kept).alias("left_out")
+    # The observation is also a fence: Spark would push the filters below the decoding, and decode once for each field.
+    decoded = decoded.observe(counted_as, *counts)
     readable = decoded.where(is_read)
     return readable.select("partition", "offset", "produced_at", "record.*").where(in_contract(reader))
 

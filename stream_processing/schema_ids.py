@@ -45,6 +45,6 @@ class SchemaIds:
         self._refused |= refused
         return refused
 
-    def decode(self, messages: DataFrame, counted_as: str | None = None) -> DataFrame:
+    def decode(self, messages: DataFrame) -> DataFrame:
         """`framing.decode` with what is known now."""
-        return decode(messages, self.reader, self._writers, self._refused, counted_as)
+        return decode(messages, self.reader, self._writers, self._refused)

@@ -1,5 +1,6 @@
 """`smartmeter demo`"""
 
+import sys
 from pathlib import Path
 
 import click
@@ -34,5 +35,6 @@ def command(ctx: click.Context, csv: Path | None, keep: bool, data_dir: Path) ->
 
     from infra.demo import Demo, Source
 
-    verified = Demo(data_dir.absolute(), Console()).run(Source(csv), keep)
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    verified = Demo(data_dir.absolute(), console).run(Source(csv), keep)
     ctx.exit(0 if verified else 1)

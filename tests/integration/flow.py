@@ -62,7 +62,10 @@ class System:
     def kill(self, part: str) -> None:
         """kill -9, and for Spark its JVM too: it would else go on until it notices."""
         process = processes.find(self.data_dir, part)
-        assert process is not None, f"{part} does not run"
+        if process is None:
+            record = processes.run_file(self.data_dir, part)
+            said = record.read_text() if record.exists() else "no record"
+            raise AssertionError(f"{part} does not run: {said}\n{processes.log_tail(self.data_dir, part)}")
         everything = [process, *process.children(recursive=True)]
         for one in everything:
             one.kill()

@@ -16,12 +16,14 @@ from confluent_kafka.admin import AdminClient
 
 from infra.rebuilding import reversed_names
 from infra.wait import until
+from producers.settings import Simulation
 from schemas.avro import Record, parse_record
 from schemas.codec import Encoder
 from schemas.manifest import load_datasets
 from schemas.registry import Registry
 from stream_processing.run import read_progress
 from tests.integration.flow import BACK_WITHIN_S, System
+from tests.messy import HOUR_MS, Mess, send
 
 RAW = load_datasets()["raw_data"]
 BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=20)
@@ -206,6 +208,23 @@ def test_late_readings_are_counted_and_repaired(system: System) -> None:
     energy = system.query("SELECT energy_kwh FROM meter_hourly_power_consumption_latest WHERE meter_id = 5005")
     assert energy[0][0] == pytest.approx(0.5 * (1790 + 300) / 3600)
     assert "0 readings read anew" in system.command("repair", "--late").stdout
+
+
+def test_a_messy_backfill_and_a_repair_end_clean(system: System) -> None:
+    """Repeated, shuffled, late and bad messages in both versions: everything is counted once, or set aside."""
+    before = system.verify().positions["raw_data"]
+    begin_ms = round((BEGIN + timedelta(hours=12)).timestamp() * 1000)
+    simulation = Simulation(buildings=4, meters_per_building=10, seed=3)
+    mess = Mess(late=0.005, each_kind_of_bad=0.0005)
+    sent = send(system.settings, simulation, begin_ms, begin_ms + 3 * HOUR_MS, mess)
+    assert min(sent.repeated, sent.late, sent.unreadable, sent.empty) > 0
+    system.command("repair", "--late")
+    report = system.verify()
+    assert not report.failures
+    after = report.positions["raw_data"]
+    assert after.messages - before.messages == sent.messages
+    assert after.unreadable - before.unreadable == sent.unreadable
+    assert after.empty - before.empty == sent.empty
 
 
 def test_checkpoints_lost_and_everything_replayed_gives_equal_rows(system: System) -> None:
