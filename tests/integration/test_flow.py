@@ -228,6 +228,8 @@ def test_a_messy_backfill_and_a_repair_end_clean(system: System) -> None:
 
 
 def test_checkpoints_lost_and_everything_replayed_gives_equal_rows(system: System) -> None:
+    system.command("repair", "--open")  # else a replay knows more of the running windows than the stream has told
+    assert not system.verify().failures
     before = checksums(system)
     assert before["meter_stats_30s"]["rows"] > 1000
     system.kill("stream")
