@@ -26,9 +26,8 @@ from schemas.manifest import RAW, Dataset, load_datasets
 from stream_processing.context import Context
 from stream_processing.framing import message, spark_type
 from stream_processing.grain import Grain, load_grains
-from stream_processing.pace import closes_after_s, paces
 from stream_processing.repair import Span, repair
-from stream_processing.run import PART, open_context, read_progress
+from stream_processing.run import PART, open_context, read_progress, rows_are_final_after_s
 from stream_processing.settings import StreamSettings
 
 READINGS_MAX = 4_000_000
@@ -87,9 +86,7 @@ class Repairing:
                 rows: Sequence[Sequence[Any]] = client.query(sql).result_rows
                 return rows
 
-            closes = read_progress(self.settings.data_dir).get("closes_after_s") or closes_after_s(
-                self.grains, paces(self.grains, self.stream_settings)
-            )
+            closes = rows_are_final_after_s(self.settings.data_dir, self.grains, self.stream_settings)
             newest = query(f"SELECT count(), max(timestamp) FROM {RAW}")[0]
             if not newest[0]:
                 return Outcome({}, 0, 0)

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from schemas.manifest import load_datasets
 from schemas.registry import Registry
 from stream_processing.application import Application
 from stream_processing.context import Context
-from stream_processing.grain import load_grains
+from stream_processing.grain import Grain, load_grains
 from stream_processing.kafka import Kafka
 from stream_processing.pace import closes_after_s, paces
 from stream_processing.repair import Span
@@ -49,6 +49,12 @@ def read_progress(data_dir: Path) -> dict[str, Any]:
     path = progress_file(data_dir)
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return found
+
+
+def rows_are_final_after_s(data_dir: Path, grains: Mapping[str, Grain], settings: StreamSettings) -> dict[str, int]:
+    """By dataset what `pace.closes_after_s` gives: as the application said last, else as these settings have it."""
+    said: dict[str, int] | None = read_progress(data_dir).get("closes_after_s")
+    return said or closes_after_s(grains, paces(grains, settings))
 
 
 def watermark(data_dir: Path) -> datetime | None:
