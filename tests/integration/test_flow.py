@@ -26,7 +26,8 @@ from tests.integration.flow import BACK_WITHIN_S, System
 from tests.messy import HOUR_MS, Mess, send
 
 RAW = load_datasets()["raw_data"]
-BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=20)
+# On a whole minute: readings seconds apart are in one window whenever the test starts.
+BEGIN = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=20)
 PARTS = ("kafka", "registry", "clickhouse", "stream")
 
 
