@@ -28,6 +28,15 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
+def chosen_port(port: int) -> int:
+    """The port that a --port option names, or any free one for 0. Raises SmartmeterError when it is taken."""
+    if port == 0:
+        return free_ports(1)[0]
+    if not is_free(port):
+        raise SmartmeterError(f"port {port} is taken by {holder(port)}: choose another with --port (0: any free one)")
+    return port
+
+
 def is_free(port: int) -> bool:
     """Whether a server can listen on the port now."""
     with socket.socket() as probe:

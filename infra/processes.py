@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -89,16 +89,30 @@ def start(data_dir: Path, part: str, launch: Launch) -> psutil.Process:
 
 
 def record(data_dir: Path, part: str, process: psutil.Process, address: str = "") -> None:
-    """Write down that `process` is `part`; a part that runs in the foreground calls this for itself.
-
-    `address` is where it is found, for parts whose settings do not say.
-    """
+    """Write down that `process` is `part`; `address` is where it is found, for parts whose settings do not say."""
     path = run_file(data_dir, part)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     said = {"pid": process.pid, "identity": identity(process), "address": address}
     partial.write_text(json.dumps(said) + "\n")
     partial.replace(path)
+
+
+@contextlib.contextmanager
+def this_process_is(data_dir: Path, part: str, name: str) -> Iterator[Callable[[str], None]]:
+    """This process is `part` of the data directory while the context lasts; yields what records its address.
+
+    Raises SmartmeterError, with `name` for people, when another process is that already.
+    """
+    running = find(data_dir, part)
+    if running is not None and running.pid != os.getpid():  # `start` has recorded this one before it came here
+        raise SmartmeterError(f"{name} runs already (process {running.pid}); stop it first")
+    this = psutil.Process()
+    record(data_dir, part, this)
+    try:
+        yield lambda address: record(data_dir, part, this, address)
+    finally:
+        forget(data_dir, part)
 
 
 def recorded_address(data_dir: Path, part: str) -> str:

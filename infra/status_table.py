@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from infra.console import stdout_console
 from infra.overview import Overview, age_s
 from infra.stack import PartStatus
 
@@ -30,7 +30,7 @@ def print_status(parts: Sequence[PartStatus]) -> None:
             part.version,
             part.address,
         )
-    console = Console()
+    console = stdout_console()
     console.print(table)
     for part in (part for part in parts if Path(part.log).exists()):
         console.print(f"[dim]{part.part} log[/] {part.log}", soft_wrap=True, highlight=False)
@@ -39,7 +39,7 @@ def print_status(parts: Sequence[PartStatus]) -> None:
 def print_overview(told: Overview) -> None:
     """The parts, then consumers and tables by topic, then what needs a person's eye."""
     print_status(told.parts)
-    console = Console()
+    console = stdout_console()
     if told.lag or told.newest_row_age_s:
         console.print(_consumers(told))
     for line in _lines(told):

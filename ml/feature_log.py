@@ -3,17 +3,20 @@
 All of predict's reading is here, by way of `schemas.subscription`, which waits for what is down.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 
+from infra.events import event
 from infra.settings import Settings
 from ml.features import INPUTS
 from ml.judge import Spans, feature_rows
 from ml.lag_state import FeatureRows
 from ml.truth import DATASET
 from ml.windows import WINDOW_MS
+from schemas.manifest import load_datasets
 from schemas.models import EPOCH
 from schemas.subscription import Received, Start, Unreadable, subscribe
 
@@ -21,7 +24,7 @@ QUEUED = 20_000
 POLL_S = 0.2
 FIELDS = ("meter_id", "building_id", "window_start", *INPUTS)
 
-Tell = Callable[[str], None]
+events = logging.getLogger(__name__)
 
 
 class Stopped(Exception):  # noqa: N818
@@ -34,8 +37,9 @@ class FeatureLog:
     What cannot be read is told and counted, and set aside by ClickHouse's intake, which reads the same topic.
     """
 
-    def __init__(self, settings: Settings, stop: Event, tell: Tell) -> None:
-        self._settings, self._stop, self._tell = settings, stop, tell
+    def __init__(self, settings: Settings, stop: Event) -> None:
+        self._settings, self._stop = settings, stop
+        self.topic = load_datasets()[DATASET].topic
         self._queue: Queue[Received | BaseException] = Queue(QUEUED)
         self._thread: Thread | None = None
         self.unreadable = 0
@@ -88,7 +92,7 @@ class FeatureLog:
             until_end=True,
             stop=self._stop,
             on_unreadable=lambda _: None,  # told of by the thread that follows
-            on_wait=self._tell,
+            on_wait=_tell_waiting,
         ) as rows:
             yield from rows
         if self._stop.is_set():
@@ -107,7 +111,7 @@ class FeatureLog:
                 start=start,
                 stop=self._stop,
                 on_unreadable=self._set_aside,
-                on_wait=self._tell,
+                on_wait=_tell_waiting,
             ) as rows:
                 for got in rows:
                     self._put(got)
@@ -124,7 +128,13 @@ class FeatureLog:
 
     def _set_aside(self, message: Unreadable) -> None:
         self.unreadable += 1
-        self._tell(f"{message.position} cannot be read and is left out: {message.reason}")
+        at = message.position
+        place = {"topic": at.topic, "partition": at.partition, "offset": at.offset}
+        event(events, "unreadable row left out", logging.WARNING, **place, reason=message.reason)
+
+
+def _tell_waiting(reason: str) -> None:
+    event(events, "waiting", logging.WARNING, reason=reason)
 
 
 def _start(from_ms: int | None) -> Start:

@@ -4,17 +4,16 @@ Results are emitted first and progress is written after, so whatever ends the pr
 again, from the same lag state, to the same results.
 """
 
-import os
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 
 import numpy as np
-import psutil
 
 from infra import processes
-from infra.errors import SmartmeterError
+from infra.events import event
 from infra.settings import Settings
 from ml import model as models
 from ml.feature_log import FeatureLog, Stopped
@@ -34,31 +33,25 @@ TELL_EVERY_S = 30.0
 JUDGING_VERSIONS = 2
 """So many of the newest versions judge; the older one goes on, so that two can be compared on the same windows."""
 
-Tell = Callable[[str], None]
+events = logging.getLogger(__name__)
 
 
-def run_predict(settings: Settings, stop: Event, tell: Tell) -> None:
+def run_predict(settings: Settings, stop: Event) -> None:
     """Predict until `stop` is set. Raises SmartmeterError when it runs already, or Kafka refuses what waiting mends
     not."""
-    running = processes.find(settings.data_dir, PART)
-    if running is not None and running.pid != os.getpid():
-        raise SmartmeterError(f"`smartmeter ml predict` runs already (process {running.pid}); stop it first")
-    processes.record(settings.data_dir, PART, psutil.Process())
-    try:
-        shelf = Shelf(models.folder(settings.data_dir), tell)
+    with processes.this_process_is(settings.data_dir, PART, "`smartmeter ml predict`"):
+        shelf = Shelf(models.folder(settings.data_dir))
         if not _wait_for_model(shelf, stop):
             return
-        log = FeatureLog(settings, stop, tell)
-        Predictor(shelf, log, ResultLog(settings, stop), progress_file(settings.data_dir), tell).run(stop)
-    finally:
-        processes.forget(settings.data_dir, PART)
-    tell("stopped")
+        log = FeatureLog(settings, stop)
+        Predictor(shelf, log, ResultLog(settings, stop), progress_file(settings.data_dir)).run(stop)
+    event(events, "stopped")
 
 
 def _wait_for_model(shelf: "Shelf", stop: Event) -> bool:
     """Whether there is one; False when told to stop before."""
     if not shelf.look():
-        shelf.tell(f"no model in {shelf.folder} yet: `smartmeter ml train` makes one; waiting for it")
+        event(events, "no model yet", folder=shelf.folder, advice="`smartmeter ml train` makes one; waiting for it")
     while not shelf.models:
         if stop.wait(WAIT_S):
             return False
@@ -69,8 +62,8 @@ def _wait_for_model(shelf: "Shelf", stop: Event) -> bool:
 class Shelf:
     """The versions that can judge, looked for in a model's folder; one that is refused is told of once."""
 
-    def __init__(self, folder: Path, tell: Tell) -> None:
-        self.folder, self.tell = folder, tell
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.models: dict[str, Model] = {}
         self._refused: set[str] = set()
 
@@ -85,7 +78,7 @@ class Shelf:
                 self.models[version] = models.load(self.folder, version)
             except ModelRefused as error:
                 self._refused.add(version)
-                self.tell(f"refused: {error}")
+                event(events, "refused", logging.WARNING, model=version, reason=error)
         self.models = {version: self.models[version] for version in there if version in self.models}
         return list(self.models) != before
 
@@ -93,8 +86,8 @@ class Shelf:
 class Predictor:
     """The loop of reading, judging, emitting and remembering."""
 
-    def __init__(self, shelf: Shelf, log: FeatureLog, results: ResultLog, path: Path, tell: Tell) -> None:
-        self._shelf, self._log, self._results, self._path, self._tell = shelf, log, results, path, tell
+    def __init__(self, shelf: Shelf, log: FeatureLog, results: ResultLog, path: Path) -> None:
+        self._shelf, self._log, self._results, self._path = shelf, log, results, path
         self._judge = Judge()
         self._progress = read_progress(path)
         self._positions = dict(self._progress.positions)
@@ -109,7 +102,7 @@ class Predictor:
         self._judging = {model.version: model for model in known}
         if not self._judging:
             self._choose()
-        self._tell(f"judging with {', '.join(self._judging)}")
+        event(events, "judging", models=", ".join(self._judging))
         try:
             self._remember()
             self._log.follow(self._progress.rebuild_from_ms)
@@ -121,7 +114,7 @@ class Predictor:
             self._log.close()
             self._settle(idle=False)
         except Stopped:
-            self._tell("stopped while reading the log again; that is done anew at the next start")
+            event(events, "stopped while reading the log again; that is done anew at the next start")
 
     def _remember(self) -> None:
         """The lag state as it was when progress was written."""
@@ -129,7 +122,7 @@ class Predictor:
             return
         for rows in self._log.before(self._progress.rebuild_from_ms, self._positions, MOST_ROWS):
             self._judge.remember(rows)
-        self._tell(f"lag state of {len(self._judge.state)} meters rebuilt from the topic")
+        event(events, "lag state rebuilt from the topic", meters=len(self._judge.state), **self._reached())
 
     def _take(self, rows: FeatureRows) -> None:
         """Judge the rows that were not judged before."""
@@ -154,7 +147,7 @@ class Predictor:
             if not idle and time.monotonic() - self._late_since < LATE_WAITS_S:
                 return
             self._late_since = None
-            self._tell(f"judging windows of {self._judge.late_meters} meters from the log: rows came late for them")
+            event(events, "judging windows of late rows from the log", meters=self._judge.late_meters)
             for suspects in self._judge.judge_late(
                 lambda spans: self._log.reread(spans, self._positions), self._profiles()
             ):
@@ -162,12 +155,19 @@ class Predictor:
         self._results.flush()
         self._shelf.look()
         if self._choose():
-            self._tell(f"judging with {', '.join(self._judging)}")
+            event(events, "judging", models=", ".join(self._judging))
         self._write()
         if time.monotonic() - self._told_at > TELL_EVERY_S:
             self._told_at = time.monotonic()
-            meters, size = len(self._judge.state), self._judge.state.bytes
-            self._tell(f"{self._count} results so far; {meters} meters in {size / 2**20:.0f} MiB of lag state")
+            state = self._judge.state
+            event(
+                events,
+                "judged",
+                results=self._count,
+                meters=len(state),
+                state_bytes=state.bytes,
+                **self._reached(),
+            )
 
     def _choose(self) -> bool:
         """The newest versions judge from now on; True when that is a change."""
@@ -183,6 +183,10 @@ class Predictor:
 
     def _profiles(self) -> dict[str, F64]:
         return {version: model.profile for version, model in self._judging.items()}
+
+    def _reached(self) -> dict[str, int]:
+        """What is read next, as fields of an event."""
+        return {f"{self._log.topic}/{partition}": offset for partition, offset in sorted(self._positions.items())}
 
     def _write(self) -> None:
         rebuild_from_ms = self._judge.state.needed_from_ms()

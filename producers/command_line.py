@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import click
 from pydantic import BaseModel, ValidationError
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from infra.console import stdout_console
 from producers.columns import instant
 from producers.run import Report
 from producers.settings import SinkSettings
@@ -91,5 +91,6 @@ def print_report(report: Report, topic: str) -> None:
         table.add_row("last", instant(report.last_ms))
     table.add_row("took", f"{report.elapsed_s:.1f} s")
     table.add_row("readings/s", f"{report.readings_per_s:,.0f}")
-    Console().print(f"[bold]{topic}[/]{', stopped before the end' if report.stopped else ''}")
-    Console().print(table)
+    console = stdout_console()
+    console.print(f"[bold]{topic}[/]{', stopped before the end' if report.stopped else ''}")
+    console.print(table)

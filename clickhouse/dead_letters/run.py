@@ -1,20 +1,17 @@
 """Entry point of the service: one process of the data directory, recorded as a part."""
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from threading import Event
 from typing import Any
 
-import psutil
 from clickhouse_connect.driver.client import Client
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from clickhouse.client import connect
-from clickhouse.dead_letters.service import Query, Service, Tell, run
+from clickhouse.dead_letters.service import Query, Service, run
 from infra import processes
-from infra.errors import SmartmeterError
 from infra.settings import Settings
 from infra.share_limit import ShareLimit
 from schemas.manifest import load_datasets
@@ -37,17 +34,11 @@ class DeadLetterSettings(BaseSettings):
         return ShareLimit(self.max_share, self.window, self.minimum)
 
 
-def run_dead_letters(settings: Settings, limit: ShareLimit, stop: Event, tell: Tell, once: bool) -> int:
+def run_dead_letters(settings: Settings, limit: ShareLimit, stop: Event, once: bool) -> int:
     """Write dead letters until stopped, or once; returns how many. Raises SmartmeterError when it runs already."""
-    running = processes.find(settings.data_dir, PART)
-    if running is not None and running.pid != os.getpid():
-        raise SmartmeterError(f"the dead-letter service runs already (process {running.pid}); stop it first")
-    processes.record(settings.data_dir, PART, psutil.Process())
-    datasets = load_datasets(raw_topic=settings.kafka_topic)
-    try:
-        return run(Service(datasets, settings.kafka_brokers, lazy_query(settings), limit), stop, tell, once)
-    finally:
-        processes.forget(settings.data_dir, PART)
+    with processes.this_process_is(settings.data_dir, PART, "the dead-letter service"):
+        datasets = load_datasets(raw_topic=settings.kafka_topic)
+        return run(Service(datasets, settings.kafka_brokers, lazy_query(settings), limit), stop, once)
 
 
 def lazy_query(settings: Settings) -> Query:

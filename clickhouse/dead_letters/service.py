@@ -6,6 +6,7 @@ transactions under one id: killed anywhere, the next start goes on without a let
 waited for. Nothing is read from the registry, so its outage can make no letter (the intake waits for it).
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
@@ -22,6 +23,7 @@ from clickhouse.dead_letters.letter import GONE, Letter, Origin, ValueFrom, all_
 from clickhouse.dead_letters.transactions import NotSent, Outgoing, ReplacedByAnother, Transactions
 from clickhouse.verify.log import Log, headers_of, offset_of
 from infra.errors import SmartmeterError
+from infra.events import event
 from infra.share_limit import ShareLimit, TooManyBadMessages
 from schemas.manifest import Dataset
 
@@ -33,7 +35,7 @@ FAILURES = (SmartmeterError, ClickHouseError, RequestException, HTTPError, OSErr
 """What a dependency that is down raises; waited for."""
 
 Query = Callable[[str], Sequence[Sequence[Any]]]
-Tell = Callable[[str], None]
+events = logging.getLogger(__name__)
 Place = tuple[str, int]
 """Topic and partition."""
 
@@ -168,10 +170,10 @@ def letter(
     return Letter(origin, None, kept or reason.encode(), (), produced_at_ms, consumer, reason, source)
 
 
-def run(service: Service, stop: Event, tell: Tell, once: bool = False) -> int:
+def run(service: Service, stop: Event, once: bool = False) -> int:
     """Sweep until told to stop, or, with `once`, until everything is written; returns how many letters were.
 
-    Raises TooManyBadMessages and ReplacedByAnother. Everything else that fails is waited for, and told.
+    Raises TooManyBadMessages and ReplacedByAnother. Everything else that fails is waited for, and logged.
     """
     is_open, total, failing_s = False, 0, 0.0
     while not stop.is_set():
@@ -185,13 +187,13 @@ def run(service: Service, stop: Event, tell: Tell, once: bool = False) -> int:
         except FAILURES as error:
             is_open = is_open and not isinstance(error, NotSent)  # whether it is there, the topic tells
             if failing_s % TELL_EVERY_S == 0:
-                tell(f"waiting: {_first_line(error)}")
+                event(events, "waiting", logging.WARNING, reason=_first_line(error))
             failing_s += POLL_S
             stop.wait(POLL_S)
             continue
         failing_s, total = 0.0, total + written
         if written:
-            tell(f"{written} dead letters written, {total} since the start")
+            event(events, "written", letters=written, since_start=total)
         if once:
             break
         stop.wait(POLL_S)

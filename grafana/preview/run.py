@@ -1,6 +1,5 @@
 """The preview's entry points: serve it, write it, take its pictures."""
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -9,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
 import waitress
 
 from clickhouse.client import connect
@@ -20,8 +18,7 @@ from grafana.preview.browser import SIZE, browser, show
 from grafana.preview.serve import REFRESH_S, Preview, snapshot
 from grafana.render import load
 from infra import processes
-from infra.errors import SmartmeterError
-from infra.loopback import HOST, free_ports, holder, is_free
+from infra.loopback import HOST, chosen_port
 from infra.settings import Settings
 
 PART = "preview"
@@ -39,25 +36,19 @@ def serve(settings: Settings, port: int, refresh_s: int, started: Callable[[str]
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
-    running = processes.find(settings.data_dir, PART)
-    if running is not None and running.pid != os.getpid():
-        raise SmartmeterError(f"the preview runs already (process {running.pid}); stop it first")
-    with serving(settings, port, refresh_s) as url:
-        processes.record(settings.data_dir, PART, psutil.Process(), url)
-        try:
-            started(url)
-            stop.wait()
-        finally:
-            processes.forget(settings.data_dir, PART)
+    with (
+        processes.this_process_is(settings.data_dir, PART, "the preview") as found_at,
+        serving(settings, port, refresh_s) as url,
+    ):
+        found_at(url)
+        started(url)
+        stop.wait()
 
 
 @contextmanager
 def serving(settings: Settings, port: int = 0, refresh_s: int = REFRESH_S) -> Iterator[str]:
     """The page served on this machine while the context lasts; its address."""
-    if port == 0:
-        (port,) = free_ports(1)
-    elif not is_free(port):
-        raise SmartmeterError(f"port {port} is taken by {holder(port)}: choose another with --port (0: any free one)")
+    port = chosen_port(port)
     preview = Preview(pages(), asking(connect(settings, reader=True)), refresh_s)
     server = waitress.create_server(preview, host=HOST, port=port, threads=THREADS, ident=None)
     serving_thread = threading.Thread(target=server.run, name="preview", daemon=True)

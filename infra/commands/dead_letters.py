@@ -53,14 +53,16 @@ def run(data_dir: Path, once: bool, max_share: float | None) -> None:
       smartmeter dead-letters run
       smartmeter dead-letters run --once --max-share 1
     """
-    from clickhouse.dead_letters.run import DeadLetterSettings, run_dead_letters
+    from clickhouse.dead_letters.run import PART, DeadLetterSettings, run_dead_letters
+    from infra.events import configure
     from infra.settings import load_settings
     from producers.command_line import stopped_by_signals
 
+    configure(PART)
     given = DeadLetterSettings() if max_share is None else DeadLetterSettings(max_share=max_share)
     with stopped_by_signals() as stop:
         settings = load_settings(data_dir)
-        total = run_dead_letters(settings, given.limit, stop, lambda line: click.echo(line, err=True), once)
+        total = run_dead_letters(settings, given.limit, stop, once)
     click.echo(f"{total} dead letters written")
 
 

@@ -1,6 +1,5 @@
 """`smartmeter demo`"""
 
-import sys
 from pathlib import Path
 
 import click
@@ -31,10 +30,9 @@ def command(ctx: click.Context, csv: Path | None, keep: bool, data_dir: Path) ->
       smartmeter demo
       smartmeter demo --csv household_power.csv.gz --keep
     """
-    from rich.console import Console
-
+    from infra.console import stdout_console
     from infra.demo import Demo, Source
 
-    console = Console(width=None if sys.stdout.isatty() else 110)
+    console = stdout_console()
     verified = Demo(data_dir.absolute(), console).run(Source(csv), keep)
     ctx.exit(0 if verified else 1)

@@ -75,8 +75,7 @@ def train(
       smartmeter ml train
       smartmeter ml train --simulate --meters 100 --days 10
     """
-    from rich.console import Console
-
+    from infra.console import stdout_console
     from infra.settings import load_settings
     from ml.data import simulated, split_table
     from ml.report import print_metrics
@@ -96,7 +95,7 @@ def train(
     if as_json:
         click.echo(json.dumps({"version": version, **trained.manifest}, indent=2))
         return
-    print_metrics(trained.manifest["metrics"], Console())
+    print_metrics(trained.manifest["metrics"], stdout_console())
     click.echo(f"model {version} in {data_dir / 'models' / 'spike_rf_model' / version}")
 
 
@@ -145,8 +144,7 @@ def evaluate(
       smartmeter ml evaluate --json | jq .metrics.model.average_precision
       smartmeter ml evaluate --csv household_power_consumption.txt --inject
     """
-    from rich.console import Console
-
+    from infra.console import stdout_console
     from infra.settings import load_settings
     from ml.data import injected
     from ml.evaluate import newest, on_injected, on_table
@@ -175,7 +173,7 @@ def evaluate(
     if as_json:
         click.echo(json.dumps({**found.figures, "page": str(page)}, indent=2))
         return
-    print_metrics(found.figures["metrics"], Console())
+    print_metrics(found.figures["metrics"], stdout_console())
     click.echo(f"plots: {page}")
 
 
@@ -194,12 +192,14 @@ def predict(data_dir: Path) -> None:
       smartmeter ml predict
       smartmeter subscribe anomaly_prediction_results
     """
+    from infra.events import configure
     from infra.settings import load_settings
-    from ml.predict import run_predict
+    from ml.predict import PART, run_predict
     from producers.command_line import stopped_by_signals
 
+    configure(PART)
     with stopped_by_signals() as stop:
-        run_predict(load_settings(data_dir), stop, tell)
+        run_predict(load_settings(data_dir), stop)
 
 
 def tell(sentence: str) -> None:

@@ -22,9 +22,8 @@ def command(data_dir: Path, as_json: bool) -> None:
       smartmeter plan
       smartmeter plan --json
     """
-    from rich.console import Console
-
     from infra import plan
+    from infra.console import stdout_console
     from infra.deployment import Deployment
     from infra.plan_table import print_plan
     from infra.settings import load_settings
@@ -37,5 +36,5 @@ def command(data_dir: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(plan.as_json(found), indent=2))
     else:
-        print_plan(found, Console(highlight=False))
+        print_plan(found, stdout_console(highlight=False))
     sys.exit(found.exit_code)

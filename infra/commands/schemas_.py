@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from infra.console import stdout_console
 from infra.errors import SmartmeterError
 from schemas import check as rules
 from schemas import docs as pages
@@ -85,7 +85,7 @@ def _report(datasets: rules.Datasets, findings: rules.Findings, compared: list[s
     for dataset in datasets.values():
         versions = ", ".join(f"v{number}" for number in dataset.versions)
         table.add_row(dataset.name, versions, str(len(dataset.latest.fields)), dataset.owner)
-    Console().print(table)
+    stdout_console().print(table)
     click.echo(f"compared with: {', '.join(compared) or 'nothing released'}")
     for note in dict.fromkeys(findings.notes):
         click.echo(f"note: {note}")

@@ -1,7 +1,6 @@
 """`smartmeter verify`"""
 
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -31,16 +30,15 @@ def command(ctx: click.Context, data_dir: Path, wait_s: float, as_json_: bool, w
       smartmeter verify --json | jq .verified
       smartmeter verify --watch --every 60
     """
-    from rich.console import Console
-
     from clickhouse.verify.report import as_json, print_line, print_report
+    from infra.console import stdout_console
     from infra.settings import load_settings
     from infra.verification import verify
 
     settings = load_settings(data_dir)
     if watch:
         failed = False
-        console = Console(width=None if sys.stdout.isatty() else 120)
+        console = stdout_console()
         try:
             while True:
                 report = verify(settings, wait_s, progress=lambda _: None)
@@ -56,5 +54,5 @@ def command(ctx: click.Context, data_dir: Path, wait_s: float, as_json_: bool, w
     if as_json_:
         click.echo(json.dumps(as_json(report), indent=2))
     else:
-        print_report(report, Console(width=None if sys.stdout.isatty() else 120))
+        print_report(report, stdout_console())
     ctx.exit(1 if report.failures else 0)

@@ -1,19 +1,17 @@
 """The metrics part: asks every source, serves Prometheus on one port, and writes windows to the log as a dataset."""
 
 import logging
-import os
 import signal
 import time
 from threading import Event
 
-import psutil
 from confluent_kafka import Message, Producer
 from prometheus_client import CollectorRegistry, start_http_server
 
 from infra import processes
 from infra.errors import SmartmeterError
 from infra.events import event
-from infra.loopback import HOST, free_ports, holder, is_free
+from infra.loopback import HOST, chosen_port
 from infra.metrics.exposition import Exposition
 from infra.metrics.sources import Sources
 from infra.metrics.windows import Windows
@@ -40,38 +38,38 @@ def run_metrics(settings: Settings, port: int, every_s: float = READ_EVERY_S) ->
     stop = Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
-    running = processes.find(settings.data_dir, PART)
-    if running is not None and running.pid != os.getpid():
-        raise SmartmeterError(f"the metrics run already (process {running.pid}); stop them first")
-    if port == 0:
-        (port,) = free_ports(1)
-    elif not is_free(port):
-        raise SmartmeterError(f"port {port} is taken by {holder(port)}: choose another with --port (0: any free one)")
-    exposition, registry = Exposition(), CollectorRegistry()
-    registry.register(exposition)
-    server, _ = start_http_server(port, HOST, registry)
-    url = f"http://{HOST}:{port}/metrics"
-    processes.record(settings.data_dir, PART, psutil.Process(), url)
-    event(log, "serving", url=url)
-    sources, windows, writer = Sources(settings), Windows(), Writer(settings)
-    silent: dict[str, str] = {}
-    try:
-        while not stop.is_set():
-            gathered = sources.gather()
-            _tell_changes(silent, gathered.silent)
-            silent = gathered.silent
-            exposition.show(gathered)
-            now_ms = int(time.time() * 1000)
-            windows.add(gathered.figures, now_ms)
-            writer.write(windows.closed(now_ms))
-            stop.wait(every_s)
-        writer.write(windows.closed(None))
-    finally:
-        writer.close()
-        sources.close()
-        server.shutdown()
-        processes.forget(settings.data_dir, PART)
+    with processes.this_process_is(settings.data_dir, PART, "the metrics service") as found_at:
+        port = chosen_port(port)
+        exposition, registry = Exposition(), CollectorRegistry()
+        registry.register(exposition)
+        server, _ = start_http_server(port, HOST, registry)
+        url = f"http://{HOST}:{port}/metrics"
+        found_at(url)
+        event(log, "serving", url=url)
+        sources, writer = Sources(settings), Writer(settings)
+        try:
+            _gather(sources, exposition, writer, stop, every_s)
+        finally:
+            writer.close()
+            sources.close()
+            server.shutdown()
     event(log, "stopped", rows=writer.acknowledged)
+
+
+def _gather(sources: Sources, exposition: Exposition, writer: "Writer", stop: Event, every_s: float) -> None:
+    """Ask, show and write until told to stop; then write the windows that are still open."""
+    windows = Windows()
+    silent: dict[str, str] = {}
+    while not stop.is_set():
+        gathered = sources.gather()
+        _tell_changes(silent, gathered.silent)
+        silent = gathered.silent
+        exposition.show(gathered)
+        now_ms = int(time.time() * 1000)
+        windows.add(gathered.figures, now_ms)
+        writer.write(windows.closed(now_ms))
+        stop.wait(every_s)
+    writer.write(windows.closed(None))
 
 
 class Writer:

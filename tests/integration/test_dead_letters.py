@@ -1,5 +1,6 @@
 """Dead letters on the shared stack: written once, whatever is killed; the table over them; and the way back."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -87,7 +88,7 @@ def service(trial: Trial, limit: ShareLimit = NO_LIMIT) -> Service:
 
 
 def write_all(trial: Trial) -> int:
-    return run(service(trial), threading.Event(), lambda _: None, once=True)
+    return run(service(trial), threading.Event(), once=True)
 
 
 def messages(settings: Settings, topic: str) -> list[Message]:
@@ -162,7 +163,7 @@ from schemas.manifest import load_datasets
 
 settings, datasets = load_settings(Path(sys.argv[1])), load_datasets(Path(sys.argv[2]))
 service = Service(datasets, settings.kafka_brokers, lazy_query(settings), ShareLimit(max_share=1.0))
-run(service, threading.Event(), print, once=True)
+run(service, threading.Event(), once=True)
 """
 
 
@@ -213,7 +214,7 @@ def test_too_many_bad_messages_write_nothing_until_somebody_says_so(trial: Trial
     set_aside(trial, 8)
     strict = ShareLimit(max_share=0.05, window=100, minimum=100)
     with pytest.raises(TooManyBadMessages, match="6 of the last 6 messages of partition 0 up to offset 5"):
-        run(service(trial, strict), threading.Event(), lambda _: None, once=True)
+        run(service(trial, strict), threading.Event(), once=True)
     assert messages(trial.settings, raw.dead_letter_topic) == []
     assert write_all(trial) == 8
 
@@ -286,13 +287,13 @@ def test_verify_notices_a_letter_missing_doubled_altered_or_made_up(trial: Trial
     assert f"{trial.readings}: {raw.topic}:0:2 has a dead letter and was not set aside" in told
 
 
-def test_what_is_down_is_waited_for(trial: Trial, raw: Dataset, stack: Stack) -> None:
-    told: list[str] = []
+def test_what_is_down_is_waited_for(trial: Trial, raw: Dataset, stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="clickhouse")
     stop = threading.Event()
-    thread = threading.Thread(target=run, args=(service(trial), stop, told.append))
+    thread = threading.Thread(target=run, args=(service(trial), stop))
 
     def is_told() -> bool:
-        return any(line.startswith("waiting") for line in told)
+        return "waiting" in caplog.messages
 
     send(trial, raw, [b"bad 0"])
     set_aside(trial, 1)
@@ -303,8 +304,8 @@ def test_what_is_down_is_waited_for(trial: Trial, raw: Dataset, stack: Stack) ->
     finally:
         stack.start("kafka")
     try:
-        until(lambda: "1 dead letters written, 1 since the start" in told, "the first letter", 90)
-        told.clear()
+        until(lambda: "written" in caplog.messages, "the first letter", 90)
+        caplog.clear()
         stack.kill("clickhouse")
         until(is_told, "to be told that ClickHouse is down", 90)
         stack.start("clickhouse")

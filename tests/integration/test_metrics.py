@@ -219,7 +219,7 @@ def test_a_second_one_and_a_taken_port_say_so(stack: Stack, port: int, tmp_path:
     second = subprocess.run(
         [SMARTMETER, "metrics"], check=False, env=environment, capture_output=True, text=True, timeout=60
     )
-    assert (second.returncode, "run already" in second.stderr) == (1, True)
+    assert (second.returncode, "runs already" in second.stderr) == (1, True)
     (tmp_path / "stack.json").write_text((stack.data_dir / "stack.json").read_text())
     (tmp_path / "secrets.env").write_text((stack.data_dir / "secrets.env").read_text())
     taken = [SMARTMETER, "metrics", "--data-dir", str(tmp_path), "--port", str(port)]

@@ -197,7 +197,7 @@ def test_killed_and_started_again_it_gives_what_an_undisturbed_run_gives(service
     service.stop()  # in order, and started again with nothing to do
     before = read_progress(progress_file(service.settings.data_dir))
     service.start()
-    service.says("rebuilt from the topic")
+    service.says("lag state rebuilt from the topic")
     more = simulated_windows(12, 21)
     last = np.flatnonzero(more["window_start"] > windows["window_start"].max()).tolist()
     service.send(more, last)
@@ -212,18 +212,18 @@ def test_it_waits_for_a_model_refuses_a_foreign_one_and_takes_up_new_versions(se
     half = windows["window_start"] <= np.median(windows["window_start"])
     service.send(windows, np.flatnonzero(half).tolist())
     service.start()
-    service.says("no model in")
+    service.says("no model yet")
     foreign = service.train(2, made_of={**models.described(), "features": ["temperature_c"]})
     service.says(f"{foreign.version} does not fit this program: its features have temperature_c besides")
     assert service.results(foreign.version) == {}
     first = service.train(3)
-    service.says(f"judging with {first.version}")
+    service.says(f"judging models={first.version}")
     service.await_results(first, int(half.sum()))
     second = service.train(4)
-    service.says(f"judging with {first.version}, {second.version}")
+    service.says(f'judging models="{first.version}, {second.version}"')
     service.kill()
     service.start()
-    service.says(f"judging with {first.version}, {second.version}")
+    service.says(f'judging models="{first.version}, {second.version}"')
     service.send(windows, np.flatnonzero(~half).tolist())
     service.await_results(first, len(windows["meter_id"]))
     by_second = service.expected(second)
@@ -232,7 +232,7 @@ def test_it_waits_for_a_model_refuses_a_foreign_one_and_takes_up_new_versions(se
     service.stop()
     third = service.train(5)  # while it does not run
     service.start()
-    service.says(f"judging with {second.version}, {third.version}")
+    service.says(f'judging models="{second.version}, {third.version}"')
 
 
 def test_results_are_keyed_by_building_and_readable_by_subscribers(service: Service) -> None:
@@ -251,7 +251,7 @@ def test_results_are_keyed_by_building_and_readable_by_subscribers(service: Serv
 def test_a_second_one_is_refused_while_it_runs(service: Service) -> None:
     service.train(7)
     service.start()
-    service.says("judging with")
+    service.says("judging models=")
     command = [SMARTMETER, "ml", "predict", "--data-dir", str(service.settings.data_dir)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1

@@ -127,17 +127,17 @@ def test_a_damaged_model_is_refused(tmp_path: Path, harm: str) -> None:
         models.load(models.folder(tmp_path), version)
 
 
-def test_the_shelf_finds_new_versions_forgets_old_ones_and_tells_of_a_refused_one_once(tmp_path: Path) -> None:
-    told: list[str] = []
-    shelf = Shelf(models.folder(tmp_path), told.append)
+def test_the_shelf_finds_new_versions_forgets_old_ones_and_tells_of_a_refused_one_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf = Shelf(models.folder(tmp_path))
     assert not shelf.look()
     first = keep(tmp_path)
     bad = keep(tmp_path, made_of={**models.described(), "look_back": 1})
     assert shelf.look()
     assert not shelf.look()
     assert list(shelf.models) == [first]
-    assert len(told) == 1
-    assert bad in told[0]
+    assert [(record.message, record.fields["model"]) for record in caplog.records] == [("refused", bad)]  # type: ignore[attr-defined]
     second = keep(tmp_path, seed=2)
     assert shelf.look()
     assert list(shelf.models) == [first, second]

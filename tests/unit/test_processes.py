@@ -9,7 +9,7 @@ import pytest
 
 from infra import processes
 from infra.errors import SmartmeterError
-from infra.processes import Launch, find, has_ended, log_file, record, run_file, start, stop, wait_ready
+from infra.processes import Launch, find, has_ended, log_file, run_file, start, stop, this_process_is, wait_ready
 from infra.wait import until
 
 STUBBORN = """
@@ -75,14 +75,25 @@ def test_a_killed_part_is_not_found(data_dir: Path) -> None:
     until(lambda: find(data_dir, "sleeper") is None, "the killed process to be seen as gone", deadline_s=10)
 
 
-def test_a_process_may_record_itself(data_dir: Path) -> None:
-    record(data_dir, "me", psutil.Process())
+def test_a_process_is_a_part_while_a_context_lasts(data_dir: Path) -> None:
+    with pytest.raises(KeyError), this_process_is(data_dir, "stream", "the stream") as found_at:
+        assert find(data_dir, "stream") == psutil.Process(os.getpid())
+        assert processes.recorded_address(data_dir, "stream") == ""
+        found_at("http://127.0.0.1:1/")
+        assert processes.recorded_address(data_dir, "stream") == "http://127.0.0.1:1/"
+        raise KeyError
+    assert find(data_dir, "stream") is None
+    assert not run_file(data_dir, "stream").exists()
 
-    found = find(data_dir, "me")
-    assert found is not None
-    assert found.pid == os.getpid()
-    processes.forget(data_dir, "me")
-    assert find(data_dir, "me") is None
+
+def test_a_part_that_another_process_is_cannot_be_taken(data_dir: Path) -> None:
+    other = start(data_dir, "stream", SLEEPER)
+    with (
+        pytest.raises(SmartmeterError, match=f"the stream runs already .process {other.pid}"),
+        this_process_is(data_dir, "stream", "the stream"),
+    ):
+        pass
+    assert find(data_dir, "stream") == other
 
 
 def test_what_does_not_end_when_asked_is_killed_with_its_children(data_dir: Path) -> None:
