@@ -1,12 +1,15 @@
-"""How far consumer groups are behind their topics."""
+"""How far the readers of topics are behind, and waiting until they are not."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from clickhouse.ddl import consumer_group
 from clickhouse.verify.log import Extent, Log
 from infra.errors import SmartmeterError
+from infra.wait import until
+from schemas.manifest import Dataset
 
 ADMIN_TIMEOUT_S = 15.0
 
@@ -34,3 +37,32 @@ def messages_behind(log: Log, topic: str, extents: list[Extent], reads_next: Map
         if first < extent.end and next(iter(log.entries(topic, extent.partition, [(first, extent.end)])), None):
             behind += extent.end - first
     return behind
+
+
+def table_behind(brokers: str, log: Log, dataset: Dataset, extents: list[Extent]) -> int:
+    """Messages within `extents` of a dataset's topic that its ClickHouse table has not read yet."""
+    reads_next = committed(brokers, consumer_group(dataset.name), dataset.topic, extents)
+    return messages_behind(log, dataset.topic, extents, reads_next)
+
+
+def await_read(behind: Callable[[], int], awaited: str, stuck_after_s: float, tell: Callable[[str], None]) -> None:
+    """Return when no message is left, however long that takes; `tell` gets a line whenever the count changes.
+
+    Raises SmartmeterError, which names what was awaited, when the count stood still for `stuck_after_s` seconds.
+    """
+    left = behind()
+
+    def moved() -> bool:
+        nonlocal left
+        before, left = left, behind()
+        return left != before
+
+    while left:
+        tell(f"waiting for {awaited}: {left:,} messages left")
+        try:
+            until(moved, awaited, stuck_after_s, every_s=1.0)
+        except TimeoutError as error:
+            raise SmartmeterError(
+                f"waited for {awaited}: {left:,} messages are left, and none was read for {stuck_after_s:g} s; "
+                "`smartmeter status` tells what runs"
+            ) from error

@@ -19,14 +19,13 @@ from clickhouse.verify.positions import Positions, account
 from infra.changes import ForgetOffsets, RunSql
 from infra.deployment import Deployment
 from infra.errors import SmartmeterError
-from infra.lag import committed, messages_behind
+from infra.lag import await_read, committed, table_behind
 from infra.settings import Settings
-from infra.wait import until
 from schemas.manifest import Dataset
 from schemas.reader import ContractReader
 from schemas.registry import Registry
 
-CAUGHT_UP_WITHIN_S = 3600.0
+STUCK_AFTER_S = 600.0
 Tell = Callable[[str], None]
 
 
@@ -130,22 +129,9 @@ class Rebuilding:
     def _await(self, dataset: Dataset, log: Log, extents: list[Extent] | None = None) -> None:
         """Wait until the tables have read `extents`, or what the topic holds now."""
         until_then = extents or log.extents(dataset.topic)
-        group = consumer_group(dataset.name)
-        told = -1
-
-        def caught_up() -> bool:
-            nonlocal told
-            reads_next = committed(self._settings.kafka_brokers, group, dataset.topic, until_then)
-            left = messages_behind(log, dataset.topic, until_then, reads_next)
-            if left != told:
-                self._tell(f"{dataset.name}: {left:,} messages left to read")
-                told = left
-            return left == 0
-
-        try:
-            until(caught_up, f"{dataset.name} to be read", CAUGHT_UP_WITHIN_S, every_s=1.0)
-        except TimeoutError as error:
-            raise SmartmeterError(f"{error}; the old table is untouched: see `smartmeter status`") from error
+        brokers = self._settings.kafka_brokers
+        awaited = f"{dataset.name} to be read"
+        await_read(lambda: table_behind(brokers, log, dataset, until_then), awaited, STUCK_AFTER_S, self._tell)
 
     def _drop(self, shadow: Dataset) -> None:
         """Remove what this or an interrupted rebuild made, its consumer group included."""

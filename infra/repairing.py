@@ -8,31 +8,31 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from pyspark.sql import functions as F
 
 from clickhouse import late
 from clickhouse.client import connect
-from clickhouse.ddl import consumer_group
 from clickhouse.late import Late
 from clickhouse.verify.log import Extent, Log
 from infra import processes
 from infra.errors import SmartmeterError
-from infra.lag import committed, messages_behind
+from infra.lag import await_read, messages_behind, table_behind
 from infra.settings import Settings
-from infra.wait import until
 from schemas.manifest import RAW, Dataset, load_datasets
 from stream_processing.context import Context
 from stream_processing.framing import message, spark_type
 from stream_processing.grain import Grain, load_grains
 from stream_processing.repair import Span, repair
-from stream_processing.run import PART, open_context, read_progress, rows_are_final_after_s
+from stream_processing.run import PART, open_context, read_progress, rows_are_final_after_s, watermark
+from stream_processing.schema_ids import SchemaIds
 from stream_processing.settings import StreamSettings
 
 READINGS_MAX = 4_000_000
 """Readings of a batch, unless one hour has more; they are shuffled through memory and disk."""
-CAUGHT_UP_WITHIN_S = 600.0
+STUCK_AFTER_S = 600.0
 Tell = Callable[[str], None]
 
 
@@ -70,6 +70,11 @@ class Repairing:
         with closing(connect(self.settings)) as client:
             found = late.hours(lambda sql: client.query(sql).result_rows, span.start, span.end)
         return self._recompute(found, [])
+
+    def open(self, allow_incomplete: bool = False) -> Outcome:
+        """Recompute the windows that the stream still holds open once it has read what the topics hold now."""
+        self._await_stream()
+        return self.span(Span(start=watermark(self.settings.data_dir)), allow_incomplete)
 
     def late(self) -> Outcome:
         """Recompute the hours in which closed windows lack readings, and publish how many each meter lacked.
@@ -112,12 +117,13 @@ class Repairing:
         with open_context(self.settings, self.stream_settings) as context, closing(connect(self.settings)) as client:
             if found:
                 publish_late(context, found)
+            ids = SchemaIds(context.datasets[RAW], context.registry)
             for number, (start, end) in enumerate(spans, 1):
                 span = Span(start, end)
                 ranges = late.stretches(
                     lambda sql: client.query(sql).result_rows, self._begins(), span.read_from(self.grains), span.end
                 )
-                for topic, count in repair(context, span, ranges).items():
+                for topic, count in repair(context, ids, span, ranges).items():
                     rows[topic] = rows.get(topic, 0) + count
                 done = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
                 self.tell(f"{number} of {len(spans)}: {done} recomputed, {sum(rows.values()):,} rows so far")
@@ -148,17 +154,11 @@ class Repairing:
             )
 
     def _await_table(self, name: str) -> None:
-        dataset = self.datasets[name]
-        with Log(self.settings.kafka_brokers) as log:
+        dataset, brokers = self.datasets[name], self.settings.kafka_brokers
+        with Log(brokers) as log:
             extents = log.extents(dataset.topic)
-
-            def behind() -> int:
-                group = consumer_group(name)
-                return messages_behind(
-                    log, dataset.topic, extents, committed(self.settings.kafka_brokers, group, dataset.topic, extents)
-                )
-
-            self._await(behind, f"ClickHouse to have read {dataset.topic}")
+            awaited = f"ClickHouse to have read {dataset.topic}"
+            await_read(lambda: table_behind(brokers, log, dataset, extents), awaited, STUCK_AFTER_S, self.tell)
 
     def _await_stream(self) -> None:
         """Wait until every query of a running stream has read what its topic holds now, sources before dependants."""
@@ -168,23 +168,8 @@ class Repairing:
             for name, grain in self.grains.items():
                 topic = self.datasets[grain.source].topic
                 extents = log.extents(topic)
-                self._await(lambda: stream_behind(self.settings, log, name, topic, extents), f"the stream's {name}")  # noqa: B023
-
-    def _await(self, behind: Callable[[], int], awaited: str) -> None:
-        last = None
-
-        def caught_up() -> bool:
-            nonlocal last
-            left = behind()
-            if left and left != last:
-                self.tell(f"waiting for {awaited}: {left:,} messages left")
-            last = left
-            return left == 0
-
-        try:
-            until(caught_up, awaited, CAUGHT_UP_WITHIN_S, every_s=1.0)
-        except TimeoutError as error:
-            raise SmartmeterError(f"{error}; `smartmeter status` tells whether it runs") from error
+                behind = partial(stream_behind, self.settings, log, name, topic, extents)
+                await_read(behind, f"the stream's {name}", STUCK_AFTER_S, self.tell)
 
 
 def print_outcome(outcome: Outcome) -> None:

@@ -12,7 +12,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from infra.share_limit import ShareLimit, TooManyBadMessages
 from stream_processing.context import Context
-from stream_processing.framing import COUNTS, UNKNOWN_ID
+from stream_processing.framing import COUNTS, names_unknown_id
 from stream_processing.grain import Grain
 from stream_processing.pace import Pace, paces
 from stream_processing.schema_ids import SchemaIds
@@ -133,7 +133,7 @@ class Application:
         """After a schema id that is not known yet: learn it and go on at once. Any other failure is raised."""
         if failure is None:
             raise RuntimeError("the query ended without an error, though nobody stopped it")
-        if UNKNOWN_ID not in str(failure):
+        if not names_unknown_id(failure):
             raise failure
         context, unread = self._context, _unread(run)
         topic = context.datasets[run.grain.source].topic

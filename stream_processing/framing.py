@@ -1,5 +1,6 @@
 """Confluent framing in Spark: framed Avro values to columns and back, with the writer's schema resolved per id."""
 
+import re
 from collections.abc import Collection, Mapping
 from functools import reduce
 
@@ -59,6 +60,14 @@ def decode(
     decoded = decoded.observe(counted_as, *counts)
     readable = decoded.where(is_read)
     return readable.select("partition", "offset", "produced_at", "record.*").where(in_contract(reader))
+
+
+def names_unknown_id(error: BaseException) -> bool:
+    """Whether this is how `decode` fails of an id that it does not know.
+
+    Told by the number: a failed query of any kind shows its plan, and the words stand there too.
+    """
+    return re.search(rf"{UNKNOWN_ID} \d", str(error)) is not None
 
 
 def _is_whole(reader: Record, writers: Mapping[int, str]) -> Column:

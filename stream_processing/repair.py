@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from schemas.manifest import RAW
 from stream_processing.context import Context
-from stream_processing.framing import UNKNOWN_ID
+from stream_processing.framing import names_unknown_id
 from stream_processing.grain import Grain
 from stream_processing.kafka import Ranges
 from stream_processing.schema_ids import SchemaIds
@@ -52,21 +52,21 @@ class Span:
         return self.start and self.start - timedelta(seconds=max(grain.context_s for grain in grains.values()))
 
 
-def repair(context: Context, span: Span, ranges: Ranges | None = None) -> dict[str, int]:
+def repair(context: Context, ids: SchemaIds, span: Span, ranges: Ranges | None = None) -> dict[str, int]:
     """Recompute and emit every window of `span`, of every grain; return the number of rows emitted by topic.
 
-    `ranges` says where in the raw topic the span's readings are, those of `Span.read_from` included; None: anywhere.
+    `ids` are those of the raw topic; what it learns it knows for the next span. `ranges` says where in the raw topic
+    the span's readings are, those of `Span.read_from` included; None: anywhere.
     Returns when Kafka has acknowledged all rows. That retention has not removed readings of the span is the caller's to
     know, since a row from part of a window could win over a complete one where the topic is compacted.
     """
     raw = context.datasets[RAW]
-    ids = SchemaIds(raw, context.registry)
     ids.refresh()
     messages = context.kafka.batch(context.spark, raw.topic, ranges)
     try:
         return _emit(context, ids.decode(messages), span)
     except Exception as error:
-        if UNKNOWN_ID not in str(error):
+        if not names_unknown_id(error):
             raise
     ids.learn(messages)
     return _emit(context, ids.decode(messages), span)

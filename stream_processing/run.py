@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,8 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
-
-import psutil
 
 from infra import processes
 from infra.errors import SmartmeterError
@@ -27,7 +24,6 @@ from stream_processing.context import Context
 from stream_processing.grain import Grain, load_grains
 from stream_processing.kafka import Kafka
 from stream_processing.pace import closes_after_s, paces
-from stream_processing.repair import Span
 from stream_processing.session import is_alive, start_session
 from stream_processing.settings import StreamSettings
 
@@ -69,33 +65,27 @@ def run_stream(settings: Settings, stream_settings: StreamSettings, log: Log) ->
 
     Raises SmartmeterError when the application runs already, or when Spark's JVM ends.
     """
-    running = processes.find(settings.data_dir, PART)
-    if running is not None and running.pid != os.getpid():
-        raise SmartmeterError(f"the stream runs already (process {running.pid}); stop it first")
     stopping = Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stopping.set())
-    processes.record(settings.data_dir, PART, psutil.Process())
-    try:
-        with open_context(settings, stream_settings) as context:
-            checkpoints = settings.data_dir / "checkpoints"
-            application = Application(context, stream_settings, checkpoints, log)
-            closes = closes_after_s(context.grains, paces(context.grains, stream_settings))
-            batches: dict[str, int] = {}
+    with (
+        processes.this_process_is(settings.data_dir, PART, "the stream"),
+        open_context(settings, stream_settings) as context,
+    ):
+        checkpoints = settings.data_dir / "checkpoints"
+        application = Application(context, stream_settings, checkpoints, log)
+        closes = closes_after_s(context.grains, paces(context.grains, stream_settings))
+        batches: dict[str, int] = {}
 
-            def report(state: dict[str, Any]) -> None:
-                if not is_alive(context.spark):
-                    raise SmartmeterError(
-                        "Spark's JVM has ended; start `smartmeter stream` again, it goes on from there"
-                    )
-                for fields in new_batches(state, batches):
-                    event(events, "batch", **fields)
-                told = {"closes_after_s": closes, "at": time.time(), "grains": state}
-                _write(progress_file(settings.data_dir), json.dumps(told))
+        def report(state: dict[str, Any]) -> None:
+            if not is_alive(context.spark):
+                raise SmartmeterError("Spark's JVM has ended; start `smartmeter stream` again, it goes on from there")
+            for fields in new_batches(state, batches):
+                event(events, "batch", **fields)
+            told = {"closes_after_s": closes, "at": time.time(), "grains": state}
+            _write(progress_file(settings.data_dir), json.dumps(told))
 
-            application.run(stopping.is_set, report)
-    finally:
-        processes.forget(settings.data_dir, PART)
+        application.run(stopping.is_set, report)
     log("stopped")
 
 
@@ -115,11 +105,6 @@ def new_batches(state: dict[str, Any], seen: dict[str, int]) -> Iterator[dict[st
             for partition, offset in partitions.items()
         }
         yield {"grain": grain, **{name: batch[name] for name in names}, **offsets}
-
-
-def open_windows(data_dir: Path) -> Span:
-    """The windows that the stream has not yet emitted; all of them if it never ran."""
-    return Span(start=watermark(data_dir))
 
 
 @contextmanager

@@ -34,7 +34,6 @@ def command(
     from infra.repairing import Repairing, print_outcome
     from infra.settings import load_settings
     from stream_processing.repair import Span
-    from stream_processing.run import open_windows
     from stream_processing.settings import StreamSettings
 
     if [only_late, only_open, bool(start or end)].count(True) != 1:
@@ -43,7 +42,8 @@ def command(
     repairing = Repairing(settings, StreamSettings(), lambda line: click.echo(line, err=True))
     if only_late:
         outcome = repairing.late()
+    elif only_open:
+        outcome = repairing.open(allow_incomplete)
     else:
-        span = open_windows(settings.data_dir) if only_open else Span.of_ms(start, end)
-        outcome = repairing.span(span, allow_incomplete)
+        outcome = repairing.span(Span.of_ms(start, end), allow_incomplete)
     print_outcome(outcome)

@@ -14,7 +14,7 @@ from infra.share_limit import ShareLimit, TooManyBadMessages
 from schemas.framing import frame
 from schemas.manifest import load_datasets
 from stream_processing.application import check_share
-from stream_processing.framing import UNKNOWN_ID, decode, message
+from stream_processing.framing import UNKNOWN_ID, decode, message, names_unknown_id
 
 RAW = load_datasets()["raw_data"]
 STATS = load_datasets()["meter_stats_30s"]
@@ -85,8 +85,15 @@ def test_the_application_ends_when_too_great_a_share_is_left_out() -> None:
 
 def test_an_unknown_id_stops_the_batch_and_names_itself(spark: SparkSession) -> None:
     messages = kafka_rows(spark, [encoded(2, 9, V2), encoded(2, 4_000_000_000, V2)])
-    with pytest.raises(Exception, match=f"{UNKNOWN_ID} 4000000000"):
+    with pytest.raises(Exception, match=f"{UNKNOWN_ID} 4000000000") as stopped:
         decode(messages, RAW.latest, WRITERS).collect()
+    assert names_unknown_id(stopped.value)
+
+
+def test_a_plan_that_would_complain_of_an_unknown_id_is_no_complaint(spark: SparkSession) -> None:
+    plan = decode(kafka_rows(spark, []), RAW.latest, WRITERS)._jdf.queryExecution().toString()
+    assert UNKNOWN_ID in plan
+    assert not names_unknown_id(RuntimeError(f"the query ended with an error; its plan was {plan}"))
 
 
 def test_a_message_is_framed_keyed_and_readable_by_others(spark: SparkSession) -> None:
