@@ -48,7 +48,7 @@ class Deployment:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._kafka = AdminClient({"bootstrap.servers": settings.kafka_brokers})
+        self._kafka = AdminClient({"bootstrap.servers": settings.kafka_brokers, "log_level": 4})
         self._registry = Registry(settings.schema_registry_url)
         self._clickhouse: Client = connect(settings)
 

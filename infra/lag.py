@@ -17,7 +17,7 @@ ADMIN_TIMEOUT_S = 15.0
 def committed(brokers: str, group: str, topic: str, extents: list[Extent]) -> dict[int, int]:
     """By partition, the offset that a group reads next; where it has not committed, the partition's beginning."""
     asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, extent.partition) for extent in extents])
-    admin = AdminClient({"bootstrap.servers": brokers})
+    admin = AdminClient({"bootstrap.servers": brokers, "log_level": 4})
     try:
         answer = admin.list_consumer_group_offsets([asked])[group].result(ADMIN_TIMEOUT_S)
     except KafkaException as error:

@@ -70,6 +70,7 @@ class TailReader:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
+                "fetch.queue.backoff.ms": 5,  # by default it rests for a second whenever it is ahead
                 "logger": CLIENT_LOG,
             }
         )

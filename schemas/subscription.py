@@ -198,6 +198,7 @@ class Subscription(Iterator[Received]):
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",  # a position that is gone is told, never jumped over
                 "isolation.level": "read_committed",
+                "fetch.queue.backoff.ms": 5,  # by default it rests for a second whenever it is ahead
                 "enable.partition.eof": True,
                 "queued.max.messages.kbytes": 16_384,
                 "reconnect.backoff.max.ms": 1_000,

@@ -44,7 +44,7 @@ def hourly(stats: DataFrame, key: str, statistics: Sequence[str]) -> DataFrame:
         stats.groupBy(window, key)
         .agg(F.collect_list(part(list(hold))).alias("parts"))
         # One projection a step, so that each array is computed once and then looked up.
-        .withColumn("parts", F.array_sort("parts"))
+        .withColumn("parts", F.sort_array("parts"))
         .withColumn("parts", winners(F.col("parts")))
         .withColumn("window_start", F.col("window.start") + F.expr(f"INTERVAL {PART_S} SECONDS"))
         .withColumn("start_ms", F.unix_millis("window_start"))

@@ -124,7 +124,7 @@ def statistics(collected: DataFrame, dataset: Dataset) -> DataFrame:
     upper_mv = int(dataset.parameters["voltage_upper_v"] * 1000)
     # One projection a step, so that each array is computed once and then looked up.
     folded = (
-        collected.withColumn("readings", F.array_sort("readings"))
+        collected.withColumn("readings", F.sort_array("readings"))
         .withColumn("readings", counted_once(F.col("readings")))
         .withColumn("fold", fold_readings(F.col("readings"), lower_mv, upper_mv))
     )

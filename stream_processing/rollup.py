@@ -128,7 +128,7 @@ def roll_up(stats: DataFrame, window_s: int, statistics: Sequence[str]) -> DataF
         stats.groupBy(window, "meter_id")
         .agg(F.collect_list(part(statistics)).alias("parts"))
         # One projection a step, so that each array is computed once and then looked up.
-        .withColumn("parts", F.array_sort("parts"))
+        .withColumn("parts", F.sort_array("parts"))
         .withColumn("parts", winners(F.col("parts")))
         .select(
             "meter_id",

@@ -8,6 +8,9 @@ from pyspark.sql import SparkSession
 from stream_processing.settings import StreamSettings
 
 ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+JAVA_OPTIONS = "-XX:-DontCompileHugeMethods -XX:+UseParallelGC"
+"""Spark writes methods of more than 8,000 bytes of code for our folds, which the JVM by default only interprets; and a
+batch asks for throughput, not for short pauses. See decision 050."""
 
 
 def start_session(settings: StreamSettings, jars: Path, java_home: Path) -> SparkSession:
@@ -17,13 +20,10 @@ def start_session(settings: StreamSettings, jars: Path, java_home: Path) -> Spar
     conf = {
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.extraClassPath": f"{jars}/*",
-        # Spark writes methods of more than 8,000 bytes of code for our folds, which the JVM would only interpret.
-        "spark.driver.extraJavaOptions": "-XX:-DontCompileHugeMethods",
+        "spark.driver.extraJavaOptions": JAVA_OPTIONS,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.memory": settings.driver_memory,
         "spark.log.level": "ERROR",
-        # Five queries have more classes than the 100 that are kept by default: each batch would compile its own anew.
-        "spark.sql.codegen.cache.maxEntries": "1000",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
         # Lists of readings are collected per window and meter; the default falls back to sorting at 128 of them.

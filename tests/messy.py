@@ -7,7 +7,8 @@ By hand, on a running system, at the scale that takes too long for every run of 
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +26,6 @@ from schemas.manifest import RAW, load_datasets
 from schemas.registry import Registry
 
 HOUR_MS = 3_600_000
-LATE_BLOCKS = 12
-"""Late readings are sent so many blocks after their own."""
 BATCH = 10_000
 
 Message = tuple[bytes, bytes | None]
@@ -41,6 +40,8 @@ class Mess:
     out_of_order: float = 0.01
     late: float = 0.001
     each_kind_of_bad: float = 0.0001
+    late_after: int = 2_500_000
+    """Messages between a late reading's place and itself; the stream closes windows after two of its batches."""
     seed: int = 1
 
 
@@ -72,13 +73,14 @@ def bad_messages(good: bytes, foreign_id: int) -> tuple[list[bytes], list[bytes 
 
 
 def blocks(simulation: Simulation, first_ms: int, end_ms: int, mess: Mess, ids: tuple[int, int], foreign_id: int,
-           sent: Sent) -> Iterator[list[Message]]:  # fmt: skip
-    """Messages in the order of sending; both schema versions take turns."""
+           sent: Sent, held: deque[tuple[int, list[Message]]]) -> Iterator[list[Message]]:  # fmt: skip
+    """Messages in the order of sending; both schema versions take turns.
+
+    `held` are late readings, each with the number of messages that go before them; those left at the end are in it.
+    """
     raw = load_datasets()[RAW]
     rng = np.random.default_rng(mess.seed)
     simulator = Simulator(simulation)
-    held: dict[int, list[Message]] = {}
-    last = 0
     ticks = simulator.tick_at(first_ms), simulator.tick_at(end_ms)
     for number, block in enumerate(simulator.blocks(*ticks)):
         columns, rows = block.columns, length(block.columns)
@@ -98,8 +100,10 @@ def blocks(simulation: Simulation, first_ms: int, end_ms: int, mess: Mess, ids: 
             out.append((keys[i], values[i]))
             if twice:
                 out.append((keys[i], values[i]))
-        held.setdefault(number + LATE_BLOCKS, []).extend((keys[i], values[i]) for i in np.flatnonzero(late).tolist())
-        out += held.pop(number, [])
+        due = sent.messages + len(out) + mess.late_after
+        held.append((due, [(keys[i], values[i]) for i in np.flatnonzero(late).tolist()]))
+        while held[0][0] <= sent.messages:
+            out += held.popleft()[1]
         sent.readings += rows
         sent.repeated += int(again.sum())
         sent.late += int(late.sum())
@@ -110,15 +114,21 @@ def blocks(simulation: Simulation, first_ms: int, end_ms: int, mess: Mess, ids: 
             sent.unreadable += len(unreadable)
             sent.empty += len(empty)
         sent.messages += len(out)
-        last = number
         yield out
-    rest = [message for number in sorted(held) if number > last - 1 for message in held[number]]
-    sent.messages += len(rest)
-    yield rest
 
 
-def send(settings: Settings, simulation: Simulation, first_ms: int, end_ms: int, mess: Mess) -> Sent:
-    """Send all of it; returns when Kafka has acknowledged every message."""
+def send(
+    settings: Settings,
+    simulation: Simulation,
+    first_ms: int,
+    end_ms: int,
+    mess: Mess,
+    settle: Callable[[], None] = lambda: None,
+) -> Sent:
+    """Send all of it; returns when Kafka has acknowledged every message.
+
+    `settle` is called before the late readings that are left at the end, when everything else is acknowledged.
+    """
     datasets, registry = load_datasets(raw_topic=settings.kafka_topic), Registry(settings.schema_registry_url)
     raw, trend = datasets[RAW], datasets["meter_minute_trend"]
     ids = registry.id_of(raw.subject, raw.versions[1]), registry.id_of(raw.subject, raw.versions[2])
@@ -132,19 +142,29 @@ def send(settings: Settings, simulation: Simulation, first_ms: int, end_ms: int,
         }
     )
     sent, started, told = Sent(), time.monotonic(), 0.0
+    held: deque[tuple[int, list[Message]]] = deque()
     foreign = registry.id_of(trend.subject, trend.latest)
-    for messages in blocks(simulation, first_ms, end_ms, mess, ids, foreign, sent):
-        for first in range(0, len(messages), BATCH):
-            batch = [{"key": key, "value": value} for key, value in messages[first : first + BATCH]]
-            while len(producer) > 400_000:
-                producer.poll(0.1)
-            taken = producer.produce_batch(raw.topic, batch)
-            assert taken == len(batch), "the queue was waited for"
+    for messages in blocks(simulation, first_ms, end_ms, mess, ids, foreign, sent, held):
+        _produce(producer, raw.topic, messages)
         if time.monotonic() - told > 10:
             told = time.monotonic()
             print(f"{sent.messages:,} messages, {sent.messages / (told - started):,.0f}/s", flush=True)
     assert producer.flush(300) == 0
+    settle()
+    rest = [message for _, messages in held for message in messages]
+    _produce(producer, raw.topic, rest)
+    sent.messages += len(rest)
+    assert producer.flush(300) == 0
     return sent
+
+
+def _produce(producer: Producer, topic: str, messages: Sequence[Message]) -> None:
+    for first in range(0, len(messages), BATCH):
+        batch = [{"key": key, "value": value} for key, value in messages[first : first + BATCH]]
+        while len(producer) > 400_000:
+            producer.poll(0.1)
+        taken = producer.produce_batch(topic, batch)
+        assert taken == len(batch), "the queue was waited for"
 
 
 def main() -> None:

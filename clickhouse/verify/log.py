@@ -1,7 +1,6 @@
 """Kafka's side: where each partition begins and ends, and what stands at given offsets."""
 
 import time
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,6 +46,8 @@ class Log:
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "isolation.level": "read_committed",
+                # Else the client rests for a second whenever it is ahead: 0.17 million messages/s instead of 1.8.
+                "fetch.queue.backoff.ms": 5,
             }
         )
 
@@ -87,15 +88,16 @@ class Log:
     def messages(self, topic: str, partition: int, ranges: Sequence[tuple[int, int]]) -> Iterator[Message]:
         """The same as whole messages, with key and headers."""
         for near in neighbours(ranges):
-            starts = [first for first, _ in near]
-            for message in self._from(topic, partition, near[0][0], near[-1][1]):
+            end = near[-1][1]
+            coming = iter(near)
+            first, last = next(coming)
+            for message in self._from(topic, partition, first, end):
                 offset = offset_of(message)
-                if offset >= near[-1][1]:
-                    break
-                first, last = near[bisect_right(starts, offset) - 1]
+                while offset >= last and last < end:
+                    first, last = next(coming)
                 if first <= offset < last:
                     yield message
-                if offset == near[-1][1] - 1:
+                if offset >= end - 1:
                     break
 
     def _from(self, topic: str, partition: int, offset: int, last: int) -> Iterator[Message]:

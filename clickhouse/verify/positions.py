@@ -84,11 +84,10 @@ def _account_partition(
     if stored > rows:
         positions.redelivered += stored - rows
         positions.failures += _told_differently(dataset, extent, query)
-    if unreadable:
-        positions.failures += _wrongly_set_aside(dataset, extent, query, log, reader)
-    if rows + unreadable != size:
-        missing, reached = _missing(dataset, extent, query)
-        _explain(dataset, extent, missing, reached, query, log, reader, positions)
+    set_aside = _set_aside(dataset, extent, query) if unreadable else set()
+    missing, reached = _missing(dataset, extent, query) if rows + unreadable != size else ([], extent.end)
+    if set_aside or missing:
+        _explain(dataset, extent, set_aside, missing, reached, query, log, reader, positions)
 
 
 def _within(dataset: Dataset, extent: Extent) -> str:
@@ -115,18 +114,10 @@ def _told_differently(dataset: Dataset, extent: Extent, query: Query) -> list[st
     ]
 
 
-def _wrongly_set_aside(
-    dataset: Dataset, extent: Extent, query: Query, log: ReadsLog, reader: ContractReader
-) -> list[str]:
-    """Messages set aside as unreadable that can be read, and keep to the contract: lost by a consumer's fault."""
+def _set_aside(dataset: Dataset, extent: Extent, query: Query) -> set[int]:
+    """Offsets that ClickHouse has set aside as unreadable."""
     table = names(dataset.name).unreadable
-    rows = query(f"SELECT DISTINCT offset FROM {table} WHERE {_within(dataset, extent)} ORDER BY offset")
-    ranges = [(int(offset), int(offset) + 1) for (offset,) in rows]
-    wrong = []
-    for entry in log.entries(dataset.topic, extent.partition, ranges):
-        if entry.value and _is_good(entry, reader):
-            wrong.append(f"partition {extent.partition} offset {entry.offset}")
-    return [f"{dataset.name}: {where} is a good message and was set aside as unreadable" for where in wrong[:FIRST]]
+    return {int(offset) for (offset,) in query(f"SELECT offset FROM {table} WHERE {_within(dataset, extent)}")}
 
 
 def _is_good(entry: Entry, reader: ContractReader) -> bool:
@@ -157,6 +148,7 @@ def _missing(dataset: Dataset, extent: Extent, query: Query) -> tuple[list[Range
 def _explain(
     dataset: Dataset,
     extent: Extent,
+    set_aside: set[int],
     missing: list[Range],
     reached: int,
     query: Query,
@@ -164,8 +156,12 @@ def _explain(
     reader: ContractReader,
     positions: Positions,
 ) -> None:
-    """Let the log say what stands at the offsets that the tables lack."""
+    """Let the log say, in one reading, what stands at the offsets that were set aside and those that the tables lack.
+
+    What was set aside and can be read, and keeps to the contract, is lost by a consumer's fault.
+    """
     found = 0
+    wrong: list[int] = []
     lost: list[tuple[int, str]] = []
     rows: list[Row] = []
 
@@ -175,7 +171,11 @@ def _explain(
         lost.extend((row.offset, _named(dataset, row.key)) for row in rows if row.offset not in replaced)
         rows.clear()
 
-    for entry in log.entries(dataset.topic, extent.partition, missing):
+    for entry in log.entries(dataset.topic, extent.partition, sorted([*missing, *((o, o + 1) for o in set_aside)])):
+        if entry.offset in set_aside:
+            if entry.value and _is_good(entry, reader):
+                wrong.append(entry.offset)
+            continue
         found += 1
         if not entry.value:
             positions.empty += 1
@@ -194,15 +194,18 @@ def _explain(
             look_up()
     look_up()
     positions.not_in_log += sum(last - first for first, last in missing) - found
+    place = f"{dataset.name}: partition {extent.partition}"
+    positions.failures += [
+        f"{place} offset {offset} is a good message and was set aside as unreadable" for offset in wrong[:FIRST]
+    ]
     behind = [offset for offset, _ in lost if offset >= reached]
     positions.behind += len(behind)
     lost = sorted((offset, what) for offset, what in lost if offset < reached)
     positions.failures += [
-        f"{dataset.name}: partition {extent.partition} offset {offset} ({what}) is in the topic and not in the table"
-        for offset, what in lost[:FIRST]
+        f"{place} offset {offset} ({what}) is in the topic and not in the table" for offset, what in lost[:FIRST]
     ]
     if len(lost) > FIRST:
-        positions.failures.append(f"{dataset.name}: partition {extent.partition}: {len(lost)} such messages in all")
+        positions.failures.append(f"{place}: {len(lost)} such messages in all")
 
 
 def _named(dataset: Dataset, key: tuple[Any, ...]) -> str:

@@ -5,6 +5,7 @@ judges all of it.
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,7 @@ from schemas.manifest import load_datasets
 from schemas.registry import Registry
 from stream_processing.run import read_progress
 from tests.integration.flow import BACK_WITHIN_S, System
-from tests.messy import HOUR_MS, Mess, send
+from tests.messy import Mess, send
 
 RAW = load_datasets()["raw_data"]
 # On a whole minute: readings seconds apart are in one window whenever the test starts.
@@ -214,18 +215,34 @@ def test_late_readings_are_counted_and_repaired(system: System) -> None:
 def test_a_messy_backfill_and_a_repair_end_clean(system: System) -> None:
     """Repeated, shuffled, late and bad messages in both versions: everything is counted once, or set aside."""
     before = system.verify().positions["raw_data"]
-    begin_ms = round((BEGIN + timedelta(hours=12)).timestamp() * 1000)
-    simulation = Simulation(buildings=4, meters_per_building=10, seed=3)
+    begin = BEGIN + timedelta(hours=12)
+    end = begin + timedelta(hours=3)
+
+    def settle() -> None:
+        """Until the stream has closed the windows that the late readings belong to."""
+        registry = Registry(system.settings.schema_registry_url)
+        system.send([Encoder(RAW.latest, registry.id_of(RAW.subject, RAW.latest)).encode(reading(0, end))])
+        until(lambda: closed_until(system) > end - timedelta(minutes=5), "the windows to be closed", BACK_WITHIN_S)
+
     mess = Mess(late=0.005, each_kind_of_bad=0.0005)
-    sent = send(system.settings, simulation, begin_ms, begin_ms + 3 * HOUR_MS, mess)
+    span_ms = (round(instant.timestamp() * 1000) for instant in (begin, end))
+    sent = send(system.settings, Simulation(buildings=4, meters_per_building=10, seed=3), *span_ms, mess, settle)
     assert min(sent.repeated, sent.late, sent.unreadable, sent.empty) > 0
-    system.command("repair", "--late")
+    done = system.command("repair", "--late")
+    (late,) = re.findall(r"([0-9]+) of them late", done.stdout.replace(",", ""))
+    assert int(late) > 0.9 * sent.late
     report = system.verify()
     assert not report.failures
     after = report.positions["raw_data"]
-    assert after.messages - before.messages == sent.messages
+    assert after.messages - before.messages == sent.messages + 1
     assert after.unreadable - before.unreadable == sent.unreadable
     assert after.empty - before.empty == sent.empty
+
+
+def closed_until(system: System) -> datetime:
+    """The first grain's watermark."""
+    told = read_progress(system.data_dir)["grains"]["meter_30s"]["progress"].get("watermark")
+    return datetime.fromisoformat(told) if told else datetime.fromtimestamp(0, UTC)
 
 
 def test_checkpoints_lost_and_everything_replayed_gives_equal_rows(system: System) -> None:
