@@ -131,7 +131,10 @@ class Rebuilding:
         until_then = extents or log.extents(dataset.topic)
         brokers = self._settings.kafka_brokers
         awaited = f"{dataset.name} to be read"
-        await_read(lambda: table_behind(brokers, log, dataset, until_then), awaited, STUCK_AFTER_S, self._tell)
+        try:
+            await_read(lambda: table_behind(brokers, log, dataset, until_then), awaited, STUCK_AFTER_S, self._tell)
+        except SmartmeterError as error:
+            raise SmartmeterError(f"{error}; the old table is untouched") from error
 
     def _drop(self, shadow: Dataset) -> None:
         """Remove what this or an interrupted rebuild made, its consumer group included."""
