@@ -33,6 +33,12 @@ class Late:
     late: int
 
 
+def newest_reading(query: Query, before: datetime | None = None) -> datetime | None:
+    """The time of the newest reading, or of the newest before an instant; None where there is none."""
+    [(count, newest)] = query(f"SELECT count(), max(timestamp) FROM {RAW} WHERE {_between(None, before)}")
+    return newest if count else None
+
+
 def late_readings(query: Query, closed_before: datetime) -> list[Late]:
     """By meter and hour, what meter_stats_30s lacks of the windows that end by `closed_before`."""
     end_ms = _whole_windows_ms(closed_before, timedelta(seconds=30))

@@ -18,6 +18,7 @@ from clickhouse.client import connect
 from clickhouse.late import Late
 from clickhouse.verify.log import Extent, Log
 from infra import processes
+from infra.closed import closed_before
 from infra.errors import SmartmeterError
 from infra.lag import await_read, messages_behind, table_behind
 from infra.settings import Settings
@@ -26,7 +27,7 @@ from stream_processing.context import Context
 from stream_processing.framing import message, spark_type
 from stream_processing.grain import Grain, load_grains
 from stream_processing.repair import Span, repair
-from stream_processing.run import PART, open_context, read_progress, rows_are_final_after_s, watermark
+from stream_processing.run import PART, open_context, read_progress, watermark, what_closes
 from stream_processing.schema_ids import SchemaIds
 from stream_processing.settings import StreamSettings
 
@@ -91,17 +92,14 @@ class Repairing:
                 rows: Sequence[Sequence[Any]] = client.query(sql).result_rows
                 return rows
 
-            closes = rows_are_final_after_s(self.settings.data_dir, self.grains, self.stream_settings)
-            newest = query(f"SELECT count(), max(timestamp) FROM {RAW}")[0]
-            if not newest[0]:
-                return Outcome({}, 0, 0)
-            found = late.late_readings(query, newest[1] - timedelta(seconds=closes[late.FIRST_STATS]))
+            closings = what_closes(self.settings.data_dir, self.grains, self.stream_settings)
+            closed = closed_before(closings, partial(late.newest_reading, query))
+            found = late.late_readings(query, closed[late.FIRST_STATS])
             hours = {one.hour for one in found}
             for grain in self.grains.values():
                 for name in grain.emits.keys() - {late.FIRST_STATS}:
-                    closed_before = newest[1] - timedelta(seconds=closes[name])
                     window = timedelta(seconds=grain.window_s)
-                    hours |= late.incomplete_hours(query, self.datasets[name], closed_before, window)
+                    hours |= late.incomplete_hours(query, self.datasets[name], closed[name], window)
             # What a reading still holds after the hour counts there.
             hours |= {hour + late.HOUR for hour in hours}
             with_counts = [(hour, count) for hour, count in late.hours(query, None, None) if hour in hours]

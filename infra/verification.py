@@ -14,7 +14,7 @@ from infra.settings import Settings
 from schemas.manifest import load_datasets
 from schemas.registry import Registry
 from stream_processing.grain import load_grains
-from stream_processing.run import rows_are_final_after_s
+from stream_processing.run import what_closes
 from stream_processing.settings import StreamSettings
 
 
@@ -27,7 +27,7 @@ def verify(settings: Settings, wait_s: float, progress: Callable[[str], None]) -
         return rows
 
     grains = load_grains()
-    closes = rows_are_final_after_s(settings.data_dir, grains, StreamSettings())
+    closes = what_closes(settings.data_dir, grains, StreamSettings())
     datasets = load_datasets(raw_topic=settings.kafka_topic)
     with Log(settings.kafka_brokers) as log:
         registry = Registry(settings.schema_registry_url)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from infra.closed import Closing
 from infra.errors import SmartmeterError
 from schemas.manifest import RAW
 from stream_processing.grain import Grain
@@ -34,22 +35,17 @@ def paces(grains: Mapping[str, Grain], settings: StreamSettings) -> dict[str, Pa
     return found
 
 
-def closes_after_s(grains: Mapping[str, Grain], paces: Mapping[str, Pace]) -> dict[str, int]:
-    """By dataset: how much newer than a window's end the newest reading must be for the window's row to be final.
+def closings(grains: Mapping[str, Grain], paces: Mapping[str, Pace]) -> dict[str, Closing]:
+    """By dataset what closes its windows; sources come first.
 
     In append mode a row comes when the watermark, which is the newest `event_time` less the lateness, has passed the
-    window's end; where the source is itself windowed, a row as new as that must first be emitted there. In update mode
-    it is final with its source's rows.
+    window's end. In update mode it is final with its source's rows.
     """
-    after = {RAW: 0}
-    source_window_s = {RAW: 0}
+    found: dict[str, Closing] = {}
+    window_s = {RAW: 0}
     for name, grain in grains.items():
-        waits_s = after[grain.source]
-        if grain.output_mode == "append":
-            step_s = source_window_s[grain.source]
-            lateness_s = paces[name].lateness_s
-            waits_s += lateness_s + (-lateness_s % step_s if step_s else 0) + step_s
+        own = Closing(grain.source, paces[name].lateness_s, window_s[grain.source])
         for dataset in grain.emits:
-            after[dataset], source_window_s[dataset] = waits_s, grain.window_s
-    del after[RAW]
-    return after
+            found[dataset] = own if grain.output_mode == "append" else found[grain.source]
+            window_s[dataset] = grain.window_s
+    return found

@@ -6,12 +6,14 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 from infra import processes
+from infra.closed import Closing
 from infra.errors import SmartmeterError
 from infra.events import event
 from infra.jars import jars
@@ -23,7 +25,7 @@ from stream_processing.application import Application
 from stream_processing.context import Context
 from stream_processing.grain import Grain, load_grains
 from stream_processing.kafka import Kafka
-from stream_processing.pace import closes_after_s, paces
+from stream_processing.pace import closings, paces
 from stream_processing.session import is_alive, start_session
 from stream_processing.settings import StreamSettings
 
@@ -35,7 +37,7 @@ Log = Callable[[str], None]
 def progress_file(data_dir: Path) -> Path:
     """Where the application says how it does, as JSON.
 
-    `at` (seconds since 1970), `closes_after_s` by dataset (see `pace`), and `grains`: what `Application.state` gives.
+    `at` (seconds since 1970), `closings` by dataset (see `pace`), and `grains`: what `Application.state` gives.
     """
     return data_dir / "stream" / "progress.json"
 
@@ -47,10 +49,10 @@ def read_progress(data_dir: Path) -> dict[str, Any]:
     return found
 
 
-def rows_are_final_after_s(data_dir: Path, grains: Mapping[str, Grain], settings: StreamSettings) -> dict[str, int]:
-    """By dataset what `pace.closes_after_s` gives: as the application said last, else as these settings have it."""
-    said: dict[str, int] | None = read_progress(data_dir).get("closes_after_s")
-    return said or closes_after_s(grains, paces(grains, settings))
+def what_closes(data_dir: Path, grains: Mapping[str, Grain], settings: StreamSettings) -> dict[str, Closing]:
+    """By dataset what `pace.closings` gives: as the application said last, else as these settings have it."""
+    said: dict[str, dict[str, Any]] = read_progress(data_dir).get("closings", {})
+    return {name: Closing(**one) for name, one in said.items()} or closings(grains, paces(grains, settings))
 
 
 def watermark(data_dir: Path) -> datetime | None:
@@ -74,7 +76,7 @@ def run_stream(settings: Settings, stream_settings: StreamSettings, log: Log) ->
     ):
         checkpoints = settings.data_dir / "checkpoints"
         application = Application(context, stream_settings, checkpoints, log)
-        closes = closes_after_s(context.grains, paces(context.grains, stream_settings))
+        closes = closings(context.grains, paces(context.grains, stream_settings))
         batches: dict[str, int] = {}
 
         def report(state: dict[str, Any]) -> None:
@@ -82,7 +84,7 @@ def run_stream(settings: Settings, stream_settings: StreamSettings, log: Log) ->
                 raise SmartmeterError("Spark's JVM has ended; start `smartmeter stream` again, it goes on from there")
             for fields in new_batches(state, batches):
                 event(events, "batch", **fields)
-            told = {"closes_after_s": closes, "at": time.time(), "grains": state}
+            told = {"closings": {name: asdict(one) for name, one in closes.items()}, "at": time.time(), "grains": state}
             _write(progress_file(settings.data_dir), json.dumps(told))
 
         application.run(stopping.is_set, report)

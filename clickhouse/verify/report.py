@@ -29,7 +29,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "verified": not report.failures,
         "failures": report.failures,
         "newest": report.newest and report.newest.isoformat(),
-        "closes_after_s": dict(report.closes_after_s),
+        "closed_before": {name: instant.isoformat() for name, instant in report.closed_before.items()},
         "seconds": round(report.seconds, 3),
         "positions": {name: asdict(positions) for name, positions in report.positions.items()},
         "values": {name: asdict(comparison) for name, comparison in report.values.items()},
@@ -54,10 +54,10 @@ def print_report(report: Report, console: Console) -> None:
     for failure in report.failures:
         console.print(f"[red]✗[/red] {failure}", soft_wrap=True, highlight=False)
     if report.newest is not None:
-        waits = sorted({report.closes_after_s[name] for name in report.values})
+        instants = sorted({report.closed_before[name] for name in report.values}, reverse=True)
         console.print(
-            f"The newest reading is of {report.newest:%Y-%m-%d %H:%M:%S} UTC; windows that end within "
-            f"{' or '.join(map(str, waits))} s of it are open."
+            f"The newest reading is of {report.newest:%Y-%m-%d %H:%M:%S} UTC; windows that end after "
+            f"{' or '.join(f'{instant:%H:%M:%S}' for instant in instants)} are open."
         )
     letters = sum(one.letters for one in report.letters.values())
     if letters:

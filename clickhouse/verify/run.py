@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from clickhouse import late
 from clickhouse.verify.dead_letters import Letters, account_letters
 from clickhouse.verify.log import Extent, Log
 from clickhouse.verify.positions import Positions, account
 from clickhouse.verify.values import Comparison, compare, is_aggregate
+from infra.closed import Closing, closed_before
 from schemas.manifest import RAW, Dataset
 from schemas.reader import ContractReader
 from schemas.registry import Registry
@@ -23,14 +25,14 @@ Query = Callable[[str, Mapping[str, float]], Sequence[Sequence[Any]]]
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome by dataset. `newest`: of all readings, None without one. Windows of an aggregate that end within
-    `closes_after_s` of it are still open."""
+    """The outcome by dataset. `newest`: of all readings, None without one. Windows of an aggregate that end
+    after `closed_before` are still open."""
 
     positions: Mapping[str, Positions]
     values: Mapping[str, Comparison]
     letters: Mapping[str, Letters]
     newest: datetime | None
-    closes_after_s: Mapping[str, int]
+    closed_before: Mapping[str, datetime]
     seconds: float = 0.0
 
     @property
@@ -62,13 +64,14 @@ class Verification:
     query: Query
     log: Log
     registry: Registry
-    closes_after_s: Mapping[str, int]
+    closings: Mapping[str, Closing]
     progress: Callable[[str], None] = lambda _: None
     _extents: dict[str, list[Extent]] = field(default_factory=dict)
     _positions: dict[str, Positions] = field(default_factory=dict)
     _values: dict[str, Comparison] = field(default_factory=dict)
     _letters: dict[str, Letters] = field(default_factory=dict)
     _newest: datetime | None = None
+    _closed_before: dict[str, datetime] = field(default_factory=dict)
     _complete_from: datetime | None = None
     _raw_is_complete: bool = False
 
@@ -109,9 +112,8 @@ class Verification:
                 limits.append(expired)
         return max(limits) + tolerance if limits else None
 
-    def _newest_reading(self) -> datetime | None:
-        [(count, newest)] = self.query(f"SELECT count(), max(timestamp) FROM {RAW}", {})
-        return newest if count else None
+    def _newest_reading(self, before: datetime | None) -> datetime | None:
+        return late.newest_reading(lambda sql: self.query(sql, {}), before)
 
     def _check(self, started: float) -> Report:
         """Look at everything that is not proved yet: what is, within these extents and windows, stays so."""
@@ -120,15 +122,15 @@ class Verification:
                 self.progress(f"{name}: offsets")
                 self._positions[name] = self._account(name, dataset)
         if not self._raw_is_complete:
-            self._newest = self._newest_reading()
+            self._newest = self._newest_reading(None)
+            self._closed_before = closed_before(self.closings, self._newest_reading)
             self._raw_is_complete = not self._positions[RAW].behind
             self._values.clear()
         for name, dataset in self.datasets.items():
             known = self._values.get(name)
             if self._newest is not None and is_aggregate(dataset) and (known is None or known.failures):
                 self.progress(f"{name}: values")
-                closed_before = self._newest - timedelta(seconds=self.closes_after_s[name])
-                self._values[name] = compare(dataset, closed_before, self.query, self._complete_from)
+                self._values[name] = compare(dataset, self._closed_before[name], self.query, self._complete_from)
         for name, dataset in self.datasets.items():
             letters = self._letters.get(name)
             if letters is None or letters.failures:
@@ -139,7 +141,7 @@ class Verification:
             values=dict(self._values),
             letters=dict(self._letters),
             newest=self._newest,
-            closes_after_s=self.closes_after_s,
+            closed_before=dict(self._closed_before),
             seconds=time.monotonic() - started,
         )
 

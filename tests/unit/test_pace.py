@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from infra.closed import Closing
 from infra.errors import SmartmeterError
 from stream_processing.grain import Grain
-from stream_processing.pace import closes_after_s, paces
+from stream_processing.pace import closings, paces
 from stream_processing.settings import GrainSettings, StreamSettings
 
 
@@ -40,12 +41,10 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert paces(GRAINS, StreamSettings())["third"].trigger_s == 20
 
 
-def test_a_row_is_final_when_everything_before_it_is() -> None:
-    """third: a row of 30 s that starts 70 s after its end or later, so 90 s after; that row ends 30 s later, and comes
-    60 s after that."""
-    assert closes_after_s(GRAINS, paces(GRAINS, StreamSettings(lateness_s=60))) == {
-        "stats": 60,
-        "trend": 60,
-        "five": 60 + 90 + 30,
-        "hourly": 180,
+def test_an_appended_row_waits_for_its_source_and_an_updated_one_is_final_with_it() -> None:
+    assert closings(GRAINS, paces(GRAINS, StreamSettings(lateness_s=60))) == {
+        "stats": Closing("raw_data", 60, 0),
+        "trend": Closing("raw_data", 60, 0),
+        "five": Closing("stats", 70, 30),
+        "hourly": Closing("stats", 70, 30),
     }

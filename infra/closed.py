@@ -1,0 +1,54 @@
+"""Which windows are closed: their rows are final, as nothing but a late reading can change them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime.fromtimestamp(0, UTC)
+
+NewestReading = Callable[[datetime | None], datetime | None]
+"""The time of the newest reading of all, or of those before an instant; None where there is none."""
+
+
+@dataclass(frozen=True)
+class Closing:
+    """What closes a dataset's windows: a row of `source` whose time is `lateness_s` after their end, or newer.
+
+    The time of a row is the start of its window of `source_window_s`; where that is 0 the source is the readings. Rows
+    of the source do not come before its own windows are closed.
+    """
+
+    source: str
+    lateness_s: int
+    source_window_s: int
+
+
+def closed_before(closings: Mapping[str, Closing], newest_reading: NewestReading) -> dict[str, datetime]:
+    """By dataset: a window is closed if it ends by this instant; the epoch where none is.
+
+    It is reckoned from the newest row that each source can have emitted, so a silence of the meters closes nothing.
+    """
+    found: dict[str, datetime] = {}
+
+    def before(name: str) -> datetime:
+        if name not in found:
+            closing = closings[name]
+            newest = _newest_row(closing, newest_reading, before)
+            found[name] = EPOCH if newest is None else newest - timedelta(seconds=closing.lateness_s)
+        return found[name]
+
+    return {name: before(name) for name in closings}
+
+
+def _newest_row(closing: Closing, newest_reading: NewestReading, before: Callable[[str], datetime]) -> datetime | None:
+    """The time of the source's newest row."""
+    if not closing.source_window_s:
+        return newest_reading(None)
+    window = timedelta(seconds=closing.source_window_s)
+    newest = newest_reading(_start(before(closing.source), window))
+    return None if newest is None else _start(newest, window)
+
+
+def _start(instant: datetime, window: timedelta) -> datetime:
+    """The start of the window that an instant is in."""
+    return instant - (instant - EPOCH) % window
