@@ -69,8 +69,8 @@ def overview(data_dir: Path) -> Overview:
     sources = Sources(settings)
     try:
         gathered = sources.gather()
-        late = None if "clickhouse" in gathered.silent else Late(*sources.late())
-        return _told(data_dir, parts, gathered, late)
+        late = sources.late()
+        return _told(data_dir, parts, gathered, None if late is None else Late(*late))
     finally:
         sources.close()
 

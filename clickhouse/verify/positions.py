@@ -22,6 +22,8 @@ FIRST = 5
 """How many of each kind of difference are named."""
 LOOKUP = 4_000
 """Rows whose successors are looked up at once; their keys as text must fit the engine's limit of 256 KiB a query."""
+GATHERED = 50 * LOOKUP
+"""Rows gathered before that: looked up in the order of their keys, each part of the table is read once for many."""
 Range = tuple[int, int]
 
 
@@ -166,7 +168,10 @@ def _explain(
     rows: list[Row] = []
 
     def look_up() -> None:
-        replaced = _replaced(dataset, rows, query)
+        rows.sort(key=lambda row: row.key)
+        replaced = {
+            offset for n in range(0, len(rows), LOOKUP) for offset in _replaced(dataset, rows[n : n + LOOKUP], query)
+        }
         positions.superseded += len(replaced)
         lost.extend((row.offset, _named(dataset, row.key)) for row in rows if row.offset not in replaced)
         rows.clear()
@@ -190,7 +195,7 @@ def _explain(
             continue
         key = tuple(values[name] for name in dataset.order_by)
         rows.append(Row(entry.offset, key, values.get(dataset.version_by, 0)))
-        if len(rows) == LOOKUP:
+        if len(rows) == GATHERED:
             look_up()
     look_up()
     positions.not_in_log += sum(last - first for first, last in missing) - found
@@ -214,8 +219,6 @@ def _named(dataset: Dataset, key: tuple[Any, ...]) -> str:
 
 def _replaced(dataset: Dataset, rows: Sequence[Row], query: Query) -> set[int]:
     """Offsets of the rows whose key the table holds with more events, or with as many and a later offset."""
-    if not rows:
-        return set()
     kinds = {f.name: f.type for f in dataset.latest.fields}
     key = dataset.order_by
     selected = ", ".join(f"toUnixTimestamp64Milli({n})" if kinds[n] == "timestamp-millis" else n for n in key)

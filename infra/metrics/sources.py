@@ -50,6 +50,7 @@ class Sources:
         self._registry = Registry(settings.schema_registry_url, timeout_s=2.0, deadline_s=0.0)
         self._admin: AdminClient | None = None
         self._client: Client | None = None
+        self._tables: set[str] = set()
         self._batches: dict[str, int] = {}
 
     def gather(self) -> Gathered:
@@ -69,9 +70,14 @@ class Sources:
                 gathered.silent[source] = next(iter(str(error).splitlines()), type(error).__name__)[:300]
         return gathered
 
-    def late(self) -> tuple[int, int]:
-        """Rows that the stream met behind its watermark, as told so far, and readings that repairs found missing."""
-        assert self._client is not None, "asked after `gather` has reached ClickHouse"
+    def late(self) -> tuple[int, int] | None:
+        """Rows that the stream met behind its watermark, as told so far, and readings that repairs found missing.
+
+        To be asked after `gather`; None where ClickHouse gave nothing then, or lacks one of the two tables, as it does
+        before `apply` and while they are rebuilt.
+        """
+        if self._client is None or not {"pipeline_metrics_latest", "late_readings_latest"} <= self._tables:
+            return None
         query = (
             "SELECT (SELECT sum(value_sum) FROM pipeline_metrics_latest WHERE metric = 'late_rows'), "
             "(SELECT sum(late_count) FROM late_readings_latest)"
@@ -101,10 +107,11 @@ class Sources:
         return told + stream_lag(read_progress(self._settings.data_dir), ends)
 
     def _clickhouse(self) -> list[Figure]:
+        self._tables = set()
         if self._client is None:
             self._client = connect(self._settings, reader=True)
-        there = {row[0] for row in self._client.query("SHOW TABLES").result_rows}
-        applied = [name for name in self._datasets if names(name).unreadable in there]
+        self._tables = {row[0] for row in self._client.query("SHOW TABLES").result_rows}
+        applied = [name for name in self._datasets if names(name).unreadable in self._tables]
         if not applied:
             raise SmartmeterError("ClickHouse has no tables yet: run `smartmeter apply`")
         newest = self._client.query(" UNION ALL ".join(map(_newest, applied))).result_rows
@@ -120,7 +127,7 @@ class Sources:
             totals[name] += count
             told.append(Figure("set_aside_by_reason_messages", consumer_group(name), reason, count))
         told += [Figure("set_aside_messages", consumer_group(name), "", count) for name, count in totals.items()]
-        if DEAD_LETTERS in there:
+        if DEAD_LETTERS in self._tables:
             [(waiting, redriven)] = self._client.query(LETTERS).result_rows
             told.append(Figure("dead_letter_messages", "dead-letters", "waiting", waiting))
             told.append(Figure("dead_letter_messages", "dead-letters", "redriven", redriven))

@@ -204,6 +204,16 @@ def test_a_part_that_is_down_costs_its_own_figures_alone(stack: Stack, port: int
     assert told_of == [("silent", "registry"), ("answers", "registry")]
 
 
+def test_a_table_that_is_missing_is_told_as_not_known(stack: Stack, settings: Settings, port: int) -> None:
+    with closing(connect(settings)) as client:
+        client.command("DROP VIEW late_readings_latest")
+    try:
+        code, out = smartmeter("status", "--data-dir", stack.data_dir, "--json")
+        assert (code, json.loads(out)["late"], json.loads(out)["silent"]) == (0, None, {})
+    finally:
+        assert smartmeter("apply", "--data-dir", stack.data_dir)[0] == 0
+
+
 def test_status_works_with_everything_down_or_nothing_there(tmp_path: Path) -> None:
     code, out = smartmeter("status", "--data-dir", tmp_path, "--json")
     assert code == 1
