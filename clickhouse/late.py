@@ -35,8 +35,10 @@ class Late:
 
 def newest_reading(query: Query, before: datetime | None = None) -> datetime | None:
     """The time of the newest reading, or of the newest before an instant; None where there is none."""
-    [(count, newest)] = query(f"SELECT count(), max(timestamp) FROM {RAW} WHERE {_between(None, before)}")
-    return newest if count else None
+    [(count, newest_ms)] = query(
+        f"SELECT count(), toUnixTimestamp64Milli(max(timestamp)) FROM {RAW} WHERE {_between(None, before)}"
+    )
+    return datetime.fromtimestamp(newest_ms / 1000, UTC) if count else None
 
 
 def late_readings(query: Query, closed_before: datetime) -> list[Late]:

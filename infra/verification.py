@@ -1,6 +1,7 @@
 """Verification of the deployment that the settings name."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,10 +21,12 @@ from stream_processing.settings import StreamSettings
 
 def verify(settings: Settings, wait_s: float, progress: Callable[[str], None]) -> Report:
     """Verify as the reading user; when a row is final is what the stream said last, else what its settings say here."""
-    client = connect(settings, reader=True)
+    threads = threading.local()  # a client runs one query at a time
 
     def query(sql: str, parameters: Mapping[str, float]) -> Sequence[Sequence[Any]]:
-        rows: Sequence[Sequence[Any]] = client.query(sql, parameters=dict(parameters)).result_rows
+        if not hasattr(threads, "client"):
+            threads.client = connect(settings, reader=True)
+        rows: Sequence[Sequence[Any]] = threads.client.query(sql, parameters=dict(parameters)).result_rows
         return rows
 
     grains = load_grains()

@@ -1,9 +1,12 @@
 """Kafka's side: where each partition begins and ends, and what stands at given offsets."""
 
 import time
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -14,6 +17,8 @@ REQUEST_TIMEOUT_S = 15.0
 POLL_S = 0.1
 BATCH = 10_000
 SEEK_OVER = 50_000
+Range = tuple[int, int]
+"""Offsets [first, last)."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +75,13 @@ class Log:
 
     def produced_at(self, topic: str, extent: Extent) -> datetime | None:
         """The time in the log of the oldest message within an extent; None if it has none."""
-        for message in self._from(topic, extent.partition, extent.begin, extent.begin + 1):
-            offset = message.offset()
-            if offset is None or offset >= extent.end:
+        for messages in self._batches(topic, extent.partition, extent.begin, extent.begin + 1):
+            if offset_of(messages[0]) >= extent.end:
                 return None
-            return datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+            return datetime.fromtimestamp(messages[0].timestamp()[1] / 1000, UTC)
         return None
 
-    def entries(self, topic: str, partition: int, ranges: Sequence[tuple[int, int]]) -> Iterator[Entry]:
+    def entries(self, topic: str, partition: int, ranges: Sequence[Range]) -> Iterator[Entry]:
         """What the log holds within `ranges`, each [first, last), ascending and apart; in order.
 
         Offsets that the log itself does not have (compacted away, or taken by a transaction's marker) give nothing.
@@ -85,22 +89,16 @@ class Log:
         for message in self.messages(topic, partition, ranges):
             yield Entry(partition, offset_of(message), message.value(), message.timestamp()[1])
 
-    def messages(self, topic: str, partition: int, ranges: Sequence[tuple[int, int]]) -> Iterator[Message]:
+    def messages(self, topic: str, partition: int, ranges: Sequence[Range]) -> Iterator[Message]:
         """The same as whole messages, with key and headers."""
         for near in neighbours(ranges):
-            end = near[-1][1]
-            coming = iter(near)
-            first, last = next(coming)
-            for message in self._from(topic, partition, first, end):
-                offset = offset_of(message)
-                while offset >= last and last < end:
-                    first, last = next(coming)
-                if first <= offset < last:
-                    yield message
-                if offset >= end - 1:
+            coming, end = deque(near), near[-1][1]
+            for messages in self._batches(topic, partition, near[0][0], end):
+                yield from within(messages, coming)
+                if offset_of(messages[-1]) >= end - 1:
                     break
 
-    def _from(self, topic: str, partition: int, offset: int, last: int) -> Iterator[Message]:
+    def _batches(self, topic: str, partition: int, offset: int, last: int) -> Iterator[list[Message]]:
         """Every message from an offset to the partition's end as it is when reached; `last`: how far is of interest."""
         self._consumer.assign([TopicPartition(topic, partition, offset)])
         heard = time.monotonic()
@@ -111,14 +109,33 @@ class Log:
                 heard = time.monotonic()
             elif time.monotonic() - heard > REQUEST_TIMEOUT_S:
                 raise SmartmeterError(f"Kafka gave nothing from {topic} for {REQUEST_TIMEOUT_S:g} s; is the broker up?")
-            for message in messages:
-                error = message.error()
+            good = list(takewhile(lambda message: message.error() is None, messages))
+            if good:
+                offset = offset_of(good[-1]) + 1
+                yield good
+            if len(good) < len(messages):
+                error = messages[len(good)].error()
                 if error is not None and error.code() == KafkaError._PARTITION_EOF:
                     return
-                if error is not None:
-                    raise SmartmeterError(f"Kafka: reading {topic}: {error}")
-                offset = (message.offset() or 0) + 1
-                yield message
+                raise SmartmeterError(f"Kafka: reading {topic}: {error}")
+
+
+def within(messages: list[Message], ranges: deque[Range]) -> Iterator[Message]:
+    """Those of a batch that are within `ranges`; takes from these what the batch has passed.
+
+    Found by bisection, as most of a topic is of no interest and a look at each message would take most of the time.
+    """
+    passed = offset_of(messages[-1]) + 1
+    begin = 0
+    while ranges and ranges[0][0] < passed:
+        first, last = ranges[0]
+        begin = bisect_left(messages, first, begin, key=offset_of)
+        end = bisect_left(messages, last, begin, key=offset_of)
+        yield from messages[begin:end]
+        if last > passed:
+            return
+        begin = end
+        ranges.popleft()
 
 
 def offset_of(message: Message) -> int:
@@ -133,9 +150,9 @@ def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
     return cast("list[tuple[str, bytes | None]]", message.headers() or [])
 
 
-def neighbours(ranges: Sequence[tuple[int, int]], seek_over: int = SEEK_OVER) -> list[list[tuple[int, int]]]:
+def neighbours(ranges: Sequence[Range], seek_over: int = SEEK_OVER) -> list[list[Range]]:
     """Ranges grouped so that reading through the gaps of a group is cheaper than seeking over them."""
-    groups: list[list[tuple[int, int]]] = []
+    groups: list[list[Range]] = []
     for first, last in ranges:
         if groups and first - groups[-1][-1][1] < seek_over:
             groups[-1].append((first, last))

@@ -1,7 +1,8 @@
 """Verify a whole system: every dataset's positions and values, waiting for consumers that are still behind."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -58,7 +59,10 @@ class Report:
 
 @dataclass
 class Verification:
-    """One run over a fixed stretch of the log: extents and closed windows are those of its beginning."""
+    """One run over a fixed stretch of the log: extents and closed windows are those of its beginning.
+
+    `query` and `progress` are called from two threads.
+    """
 
     datasets: Mapping[str, Dataset]
     query: Query
@@ -74,6 +78,7 @@ class Verification:
     _closed_before: dict[str, datetime] = field(default_factory=dict)
     _complete_from: datetime | None = None
     _raw_is_complete: bool = False
+    _is_abandoned: bool = False
 
     def run(self, wait_s: float) -> Report:
         """Check until all is proved, or something is wrong for good, or `wait_s` have passed.
@@ -116,34 +121,53 @@ class Verification:
         return late.newest_reading(lambda sql: self.query(sql, {}), before)
 
     def _check(self, started: float) -> Report:
-        """Look at everything that is not proved yet: what is, within these extents and windows, stays so."""
-        for name, dataset in self.datasets.items():
-            if name not in self._positions or self._positions[name].failures or self._positions[name].behind:
-                self.progress(f"{name}: offsets")
-                self._positions[name] = self._account(name, dataset)
+        """Look at everything that is not proved yet: what is, within these extents and windows, stays so.
+
+        What lies in the log keeps this process busy, and values keep the engine busy: both at once.
+        """
+        self._check_positions([RAW])
         if not self._raw_is_complete:
             self._newest = self._newest_reading(None)
             self._closed_before = closed_before(self.closings, self._newest_reading)
             self._raw_is_complete = not self._positions[RAW].behind
             self._values.clear()
-        for name, dataset in self.datasets.items():
-            known = self._values.get(name)
-            if self._newest is not None and is_aggregate(dataset) and (known is None or known.failures):
-                self.progress(f"{name}: values")
-                self._values[name] = compare(dataset, self._closed_before[name], self.query, self._complete_from)
+        with ThreadPoolExecutor(1, "verify-positions") as beside:
+            positions = beside.submit(self._check_positions, [name for name in self.datasets if name != RAW])
+            try:
+                self._check_values()
+            except BaseException:
+                self._is_abandoned = True
+                raise
+            positions.result()
         for name, dataset in self.datasets.items():
             letters = self._letters.get(name)
             if letters is None or letters.failures:
                 extents = self._extents[name]
                 self._letters[name] = account_letters(dataset, extents, lambda sql: self.query(sql, {}), self.log)
         return Report(
-            positions=dict(self._positions),
+            positions={name: self._positions[name] for name in self.datasets},
             values=dict(self._values),
             letters=dict(self._letters),
             newest=self._newest,
             closed_before=dict(self._closed_before),
             seconds=time.monotonic() - started,
         )
+
+    def _check_positions(self, names: Iterable[str]) -> None:
+        for name in names:
+            known = self._positions.get(name)
+            if self._is_abandoned:
+                return
+            if known is None or known.failures or known.behind:
+                self.progress(f"{name}: offsets")
+                self._positions[name] = self._account(name, self.datasets[name])
+
+    def _check_values(self) -> None:
+        for name, dataset in self.datasets.items():
+            known = self._values.get(name)
+            if self._newest is not None and is_aggregate(dataset) and (known is None or known.failures):
+                self.progress(f"{name}: values")
+                self._values[name] = compare(dataset, self._closed_before[name], self.query, self._complete_from)
 
     def _account(self, name: str, dataset: Dataset) -> Positions:
         reader = ContractReader(dataset, self.registry)

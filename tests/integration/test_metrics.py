@@ -204,7 +204,7 @@ def test_a_part_that_is_down_costs_its_own_figures_alone(stack: Stack, port: int
     assert told_of == [("silent", "registry"), ("answers", "registry")]
 
 
-def test_a_table_that_is_missing_is_told_as_not_known(stack: Stack, settings: Settings, port: int) -> None:
+def test_a_table_that_is_missing_is_told_as_not_known(stack: Stack, settings: Settings) -> None:
     with closing(connect(settings)) as client:
         client.command("DROP VIEW late_readings_latest")
     try:
