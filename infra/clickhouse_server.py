@@ -36,7 +36,8 @@ class ClickHouseServer:
         command += ["--path", str(self.data_dir / "clickhouse"), "--port", str(self.port)]
         command += ["--schema-registry-url", self.schema_registry_url]
         command += ["--schema-cache", str(self.data_dir / "clickhouse-schemas")]
-        return Launch(command, credentials(self.data_dir / SECRETS_FILE, os.environ))
+        # UTC: what has no zone of its own means the same on every machine.
+        return Launch(command, {"TZ": "UTC", **credentials(self.data_dir / SECRETS_FILE, os.environ)})
 
     def ready(self) -> bool:
         """Whether it answers /ping as ClickHouse does."""
