@@ -24,28 +24,28 @@ class Closing:
 
 
 def closed_before(closings: Mapping[str, Closing], newest_reading: NewestReading) -> dict[str, datetime]:
-    """By dataset: a window is closed if it ends by this instant; the epoch where none is.
+    """By dataset: a window is closed if it ends by this instant; the epoch where none is. Sources come first.
 
     It is reckoned from the newest row that each source can have emitted, so a silence of the meters closes nothing.
     """
     found: dict[str, datetime] = {}
-
-    def before(name: str) -> datetime:
-        if name not in found:
-            closing = closings[name]
-            newest = _newest_row(closing, newest_reading, before)
-            found[name] = EPOCH if newest is None else newest - timedelta(seconds=closing.lateness_s)
-        return found[name]
-
-    return {name: before(name) for name in closings}
+    asked: dict[Closing, datetime] = {}
+    for name, closing in closings.items():
+        if closing not in asked:
+            newest = _newest_row(closing, newest_reading, found.get(closing.source))
+            asked[closing] = EPOCH if newest is None else newest - timedelta(seconds=closing.lateness_s)
+        found[name] = asked[closing]
+    return found
 
 
-def _newest_row(closing: Closing, newest_reading: NewestReading, before: Callable[[str], datetime]) -> datetime | None:
-    """The time of the source's newest row."""
-    if not closing.source_window_s:
+def _newest_row(
+    closing: Closing, newest_reading: NewestReading, source_closed_before: datetime | None
+) -> datetime | None:
+    """The time of the source's newest row; the readings themselves are never closed."""
+    if source_closed_before is None:
         return newest_reading(None)
     window = timedelta(seconds=closing.source_window_s)
-    newest = newest_reading(_start(before(closing.source), window))
+    newest = newest_reading(_start(source_closed_before, window))
     return None if newest is None else _start(newest, window)
 
 

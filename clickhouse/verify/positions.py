@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from clickhouse.ddl import literal as sql_text
 from clickhouse.ddl import names
-from clickhouse.verify.log import Entry, Extent
+from clickhouse.verify.log import Entry, Extent, Range
 from schemas.codec import Undecodable
 from schemas.manifest import Dataset
 from schemas.reader import ContractReader
@@ -24,7 +24,6 @@ LOOKUP = 4_000
 """Rows whose successors are looked up at once; their keys as text must fit the engine's limit of 256 KiB a query."""
 GATHERED = 50 * LOOKUP
 """Rows gathered before that: looked up in the order of their keys, each part of the table is read once for many."""
-Range = tuple[int, int]
 
 
 class Row(NamedTuple):
