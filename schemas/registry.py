@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
+from infra.base.backoff import Backoff
 from infra.base.errors import SmartmeterError
 from schemas.avro import Record
 
@@ -114,18 +115,18 @@ class Registry:
     def _ask(self, method: str, path: str, body: object = None, unknown: tuple[int, ...] = ()) -> Any:
         """The decoded answer; None when the registry answers with one of the error codes in `unknown`."""
         give_up_at = time.monotonic() + self._deadline_s
-        pause_s = FIRST_PAUSE_S
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
                 return self._attempt(method, path, body, unknown)
             except RegistryUnavailable as error:
+                pause_s = backoff.failed(error)
                 if time.monotonic() + pause_s > give_up_at:
                     raise RegistryUnavailable(
                         f"registry at {self._where} cannot be asked ({error}), tried for {self._deadline_s:g} s; "
                         "is it running? `smartmeter status` tells"
                     ) from error
             time.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _attempt(self, method: str, path: str, body: object, unknown: tuple[int, ...]) -> Any:
         try:

@@ -7,6 +7,7 @@ from clickhouse.dead_letters.inbox import read_inbox
 from clickhouse.dead_letters.letter import REDRIVEN, Letter, Origin
 from clickhouse.dead_letters.transactions import Outgoing, Transactions
 from infra.base.errors import SmartmeterError
+from infra.base.kafka_connection import KafkaConnection
 from infra.base.log import Log
 from schemas.manifest import Dataset
 
@@ -30,7 +31,7 @@ class Redrive:
     """Sends originals again. Two at once cannot: the later one ends the earlier one."""
 
     datasets: Mapping[str, Dataset]
-    brokers: str
+    kafka: KafkaConnection
 
     def run(self, wanted: Collection[Origin] | None, topic: str | None, again: bool) -> Iterator[Outcome]:
         """Redrive the letters named in `wanted`, or all of `topic`; an outcome for each, told once it is committed.
@@ -49,10 +50,10 @@ class Redrive:
             raise SmartmeterError(f"no dataset has the topic {min(sources)}; see `smartmeter dead-letters list`")
 
     def _redrive(self, dataset: Dataset, wanted: set[Origin] | None, again: bool) -> Iterator[Outcome]:
-        transactions = Transactions(self.brokers, TRANSACTIONAL_ID)  # first: what another left undone is settled then
+        transactions = Transactions(self.kafka, TRANSACTIONAL_ID)  # first: what another left undone is settled then
         letters: dict[Origin, Letter] = {}
         done: set[str] = set()
-        with Log(self.brokers) as log:
+        with Log(self.kafka) as log:
             for found in read_inbox(log, dataset.dead_letter_topic):
                 if found.redriven is not None:
                     done.add(found.redriven)

@@ -38,7 +38,7 @@ def run_dead_letters(settings: Settings, limit: ShareLimit, stop: Event, once: b
     """Write dead letters until stopped, or once; returns how many. Raises SmartmeterError when it runs already."""
     with parts.this_process_is(settings.data_dir, PART, "the dead-letter service"):
         datasets = load_datasets(raw_topic=settings.kafka_topic)
-        return run(Service(datasets, settings.kafka_brokers, lazy_query(settings), limit), stop, once)
+        return run(Service(datasets, settings.kafka, lazy_query(settings), limit), stop, once)
 
 
 def lazy_query(settings: Settings) -> Query:

@@ -89,7 +89,7 @@ def _altered(dataset: Dataset, within: dict[int, Extent], found: dict[Origin, li
     wrong = []
     for partition, extent in within.items():
         held = sorted(o for o in found if o.partition == partition and extent.begin <= o.offset < extent.end)
-        for message in log.messages(dataset.topic, partition, [(o.offset, o.offset + 1) for o in held]):
+        for message in log.messages(dataset.topic, [Extent(partition, o.offset, o.offset + 1) for o in held]):
             origin = Origin(dataset.topic, partition, offset_of(message))
             original = (message.key(), message.value() or b"", tuple(original_headers(headers_of(message))))
             for one in found[origin]:

@@ -6,7 +6,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from infra.base.errors import SmartmeterError
+from infra.base.errors import SmartmeterError, first_line
 from infra.base.settings import Settings
 
 CONNECT_TIMEOUT_S = 5
@@ -36,10 +36,6 @@ def connect(settings: Settings, reader: bool = False) -> Client:
         )
     except ClickHouseError as error:
         raise SmartmeterError(
-            f"ClickHouse at {settings.clickhouse_url} does not serve user {user} ({_first_line(error)}); "
+            f"ClickHouse at {settings.clickhouse_url} does not serve user {user} ({first_line(error)}); "
             "is it running, and the password right? See `smartmeter status`"
         ) from error
-
-
-def _first_line(error: ClickHouseError) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

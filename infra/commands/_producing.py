@@ -17,7 +17,7 @@ def sink_settings(data_dir: Path, schema_version: int) -> SinkSettings:
 
     settings = load_settings(data_dir)
     return SinkSettings(
-        kafka_brokers=settings.kafka_brokers,
+        kafka=settings.kafka,
         topic=settings.kafka_topic,
         schema_registry_url=settings.schema_registry_url,
         schema_version=schema_version,

@@ -146,7 +146,7 @@ def redrive(letters: tuple[str, ...], data_dir: Path, topic: str | None, again: 
     if bool(letters) == bool(topic):
         raise click.UsageError("say which: LETTERS by name, or --topic")
     settings = load_settings(data_dir)
-    redriving = Redrive(load_datasets(raw_topic=settings.kafka_topic), settings.kafka_brokers)
+    redriving = Redrive(load_datasets(raw_topic=settings.kafka_topic), settings.kafka)
     wanted = {parse_origin(name) for name in letters} or None
     total = 0
     for outcome in redriving.run(wanted, topic, again):

@@ -54,7 +54,7 @@ class Rebuilding:
         Raises SmartmeterError where retention has removed that beginning, unless allowed, and where the shadow does not
         account for every message: the old tables then stay as they are.
         """
-        with Log(self._settings.kafka_brokers) as log, closing(connect(self._settings)) as client:
+        with Log(self._settings.kafka) as log, closing(connect(self._settings)) as client:
 
             def query(sql: str) -> Sequence[Sequence[Any]]:
                 rows: Sequence[Sequence[Any]] = client.query(sql).result_rows
@@ -96,7 +96,7 @@ class Rebuilding:
         try:
             self._perform([f"DROP TABLE IF EXISTS {name}" for name in (old.intake, old.queue)])
             where_old_stopped = committed(
-                self._settings.kafka_brokers, consumer_group(dataset.name), dataset.topic, log.extents(dataset.topic)
+                self._settings.kafka, consumer_group(dataset.name), dataset.topic, log.extents(dataset.topic)
             )
             self._await(shadow, log, [Extent(partition, 0, offset) for partition, offset in where_old_stopped.items()])
             self._perform([f"DROP TABLE IF EXISTS {name}" for name in (new.intake, new.queue)])
@@ -129,10 +129,10 @@ class Rebuilding:
     def _await(self, dataset: Dataset, log: Log, extents: list[Extent] | None = None) -> None:
         """Wait until the tables have read `extents`, or what the topic holds now."""
         until_then = extents or log.extents(dataset.topic)
-        brokers = self._settings.kafka_brokers
+        kafka = self._settings.kafka
         awaited = f"{dataset.name} to be read"
         try:
-            await_read(lambda: table_behind(brokers, log, dataset, until_then), awaited, STUCK_AFTER_S, self._tell)
+            await_read(lambda: table_behind(kafka, log, dataset, until_then), awaited, STUCK_AFTER_S, self._tell)
         except SmartmeterError as error:
             raise SmartmeterError(f"{error}; the old table is untouched") from error
 

@@ -132,7 +132,7 @@ class Repairing:
         return Outcome(rows, readings, sum(one.late for one in found))
 
     def _begins(self) -> dict[int, int]:
-        with Log(self.settings.kafka_brokers) as log:
+        with Log(self.settings.kafka) as log:
             return {extent.partition: extent.begin for extent in log.extents(self.datasets[RAW].topic)}
 
     def _refuse_if_removed(self, span: Span) -> None:
@@ -143,7 +143,7 @@ class Repairing:
         """
         raw = self.datasets[RAW]
         tolerance = timedelta(seconds=raw.parameters["future_tolerance_s"])
-        with Log(self.settings.kafka_brokers) as log:
+        with Log(self.settings.kafka) as log:
             removed = [extent for extent in log.extents(raw.topic) if extent.begin > 0]
             oldest = [log.produced_at(raw.topic, extent) or datetime.now(UTC) for extent in removed]
         if not oldest:
@@ -156,17 +156,17 @@ class Repairing:
             )
 
     def _await_table(self, name: str) -> None:
-        dataset, brokers = self.datasets[name], self.settings.kafka_brokers
-        with Log(brokers) as log:
+        dataset, kafka = self.datasets[name], self.settings.kafka
+        with Log(kafka) as log:
             extents = log.extents(dataset.topic)
             awaited = f"ClickHouse to have read {dataset.topic}"
-            await_read(lambda: table_behind(brokers, log, dataset, extents), awaited, STUCK_AFTER_S, self.tell)
+            await_read(lambda: table_behind(kafka, log, dataset, extents), awaited, STUCK_AFTER_S, self.tell)
 
     def _await_stream(self) -> None:
         """Wait until every query of a running stream has read what its topic holds now, sources before dependants."""
         if parts.find(self.settings.data_dir, PART) is None:
             return
-        with Log(self.settings.kafka_brokers) as log:
+        with Log(self.settings.kafka) as log:
             for name, grain in self.grains.items():
                 topic = self.datasets[grain.source].topic
                 extents = log.extents(topic)

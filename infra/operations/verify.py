@@ -35,7 +35,7 @@ def verify(settings: Settings, wait_s: float, progress: Callable[[str], None]) -
     grains = load_grains()
     closings = what_closes(settings.data_dir, grains, StreamSettings())
     datasets = load_datasets(raw_topic=settings.kafka_topic)
-    with Log(settings.kafka_brokers) as log:
+    with Log(settings.kafka) as log:
         registry = Registry(settings.schema_registry_url)
         report = Verification(datasets, query, log, registry, partial(closed_before, closings), progress).run(wait_s)
     _keep(settings.data_dir, report)

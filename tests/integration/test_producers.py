@@ -20,6 +20,7 @@ from confluent_kafka import Producer
 
 from infra.base.columns import Columns, take
 from infra.base.errors import SmartmeterError
+from infra.base.kafka_connection import KafkaConnection
 from infra.base.settings import Settings
 from infra.base.wait import until
 from infra.stack.stack import Stack
@@ -311,7 +312,7 @@ def test_what_is_not_there_gives_a_sentence(topic: RawTopic) -> None:
     unregistered = RawTopic(topic.stack_settings, registered=False)
     with pytest.raises(SmartmeterError, match="smartmeter apply"):
         simulate(FLEET, unregistered.sink(), period)
-    nobody = topic.sink(answer_timeout_s=0.5).model_copy(update={"kafka_brokers": "127.0.0.1:1"})
+    nobody = topic.sink(answer_timeout_s=0.5).model_copy(update={"kafka": KafkaConnection(brokers="127.0.0.1:1")})
     with pytest.raises(SmartmeterError, match=r"Kafka at 127\.0\.0\.1:1 did not answer in 0\.5 s .*smartmeter up"):
         simulate(FLEET, nobody, period)
     no_registry = topic.sink(answer_timeout_s=0.5).model_copy(update={"schema_registry_url": "http://127.0.0.1:1"})

@@ -65,9 +65,7 @@ class Log:
 
     def subscription(self, start: Any = "beginning", until_end: bool = True, **options: Any) -> Subscription:
         reader = ContractReader(self.dataset, self.registry)
-        return Subscription(
-            self.dataset, self.settings.kafka_brokers, reader, start=start, until_end=until_end, **options
-        )
+        return Subscription(self.dataset, self.settings.kafka, reader, start=start, until_end=until_end, **options)
 
     def committed(self, group: str) -> dict[int, int]:
         consumer = Consumer({"bootstrap.servers": self.settings.kafka_brokers, "group.id": group})
