@@ -5,15 +5,14 @@ fewer, readings were late, or a part of the stream was without its state; `smart
 All of it is SQL over the merged views; the functions give what to run and read what comes back.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from clickhouse.ddl import names
+from infra.base.query import Query
 from schemas.manifest import RAW, Dataset
 
-Query = Callable[[str], Sequence[Sequence[Any]]]
 HOUR = timedelta(hours=1)
 FIRST_STATS = "meter_stats_30s"
 BUCKET = 20_000

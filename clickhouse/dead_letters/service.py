@@ -7,25 +7,22 @@ waited for. Nothing is read from the registry, so its outage can make no letter 
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Any
 
-from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import Message
-from requests import RequestException
-from urllib3.exceptions import HTTPError
 
 from clickhouse.ddl import consumer_group, literal, names
 from clickhouse.dead_letters.inbox import read_inbox
 from clickhouse.dead_letters.letter import GONE, Letter, Origin, ValueFrom, all_headers
 from clickhouse.dead_letters.transactions import NotSent, Outgoing, ReplacedByAnother, Transactions
 from infra.base.backoff import Backoff
-from infra.base.errors import SmartmeterError
+from infra.base.clickhouse_client import UNANSWERED
 from infra.base.events import event
 from infra.base.kafka_connection import KafkaConnection
 from infra.base.log import Extent, Log, headers_of, offset_of
+from infra.base.query import Query
 from infra.base.share_limit import ShareLimit, TooManyBadMessages
 from schemas.manifest import Dataset
 
@@ -33,10 +30,7 @@ TRANSACTIONAL_ID = "smartmeter-dead-letters"
 BATCH = 500
 POLL_S, LONGEST_PAUSE_S = 1.0, 5.0
 TELL_EVERY_S = 10.0
-FAILURES = (SmartmeterError, ClickHouseError, RequestException, HTTPError, OSError)
-"""What a dependency that is down raises; waited for."""
 
-Query = Callable[[str], Sequence[Sequence[Any]]]
 events = logging.getLogger(__name__)
 Place = tuple[str, int]
 """Topic and partition."""
@@ -51,7 +45,8 @@ class Service:
     query: Query
     limit: ShareLimit
     _written: dict[Place, set[int]] = field(default_factory=dict)
-    _parts: dict[str, int] = field(default_factory=dict)
+    _parts: dict[str, int | None] = field(default_factory=dict)
+    """By dataset, the parts of its unreadable table at its last sweep; None where it had none."""
 
     def open(self) -> None:
         """Take over from whoever ran before, and learn which letters are written."""
@@ -71,15 +66,18 @@ class Service:
         parts = self._parts_now()
         written = 0
         for dataset in self.datasets.values():
-            table = names(dataset.name).unreadable
-            if parts.get(table) == self._parts.get(table):
+            parts_of_table = parts.get(names(dataset.name).unreadable)
+            if parts_of_table == self._parts.get(dataset.name):
                 continue  # no part came since the last sweep
             written += self._sweep(dataset)
-            self._parts[table] = parts[table]
+            self._parts[dataset.name] = parts_of_table
         return written
 
     def _parts_now(self) -> dict[str, int]:
-        """A number per table that changes with every insert: cheaper to ask than for the rows."""
+        """A number per table that changes with every insert: cheaper to ask than for the rows.
+
+        A table without a row, the last one may have expired, has no part and no number.
+        """
         rows = self.query(
             "SELECT table, groupBitXor(cityHash64(name)) FROM system.parts WHERE active "
             "AND database = currentDatabase() AND endsWith(table, '_unreadable') GROUP BY table"
@@ -187,7 +185,7 @@ def run(service: Service, stop: Event, once: bool = False) -> int:
             written = service.sweep()
         except (TooManyBadMessages, ReplacedByAnother):
             raise
-        except FAILURES as error:
+        except UNANSWERED as error:
             is_open = is_open and not isinstance(error, NotSent)  # whether it is there, the topic tells
             backoff.wait(error, stop)
             continue

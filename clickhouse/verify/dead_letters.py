@@ -1,6 +1,6 @@
 """Every message that was set aside has exactly one dead letter, equal to the original, and no other letter exists."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,9 +8,9 @@ from clickhouse.ddl import literal, names
 from clickhouse.dead_letters.inbox import Found, read_inbox
 from clickhouse.dead_letters.letter import Letter, Origin, original_headers
 from infra.base.log import Extent, Log, headers_of, offset_of
+from infra.base.query import Query
 from schemas.manifest import Dataset
 
-Query = Callable[[str], Sequence[Sequence[Any]]]
 WRITE = " yet; `smartmeter dead-letters run` writes them"
 FIRST = 5
 """How many of each kind of difference are named."""

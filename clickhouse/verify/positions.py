@@ -4,19 +4,19 @@ What a table lacks is looked up in the log, and the log must explain it.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from clickhouse.ddl import literal as sql_text
 from clickhouse.ddl import names
 from infra.base.log import Entry, Extent
+from infra.base.query import Query
 from schemas.codec import Undecodable
 from schemas.manifest import Dataset
 from schemas.reader import ContractReader
 
 Values = dict[str, Any]
-Query = Callable[[str], Sequence[Sequence[Any]]]
 DAY_S = 86_400
 FIRST = 5
 """How many of each kind of difference are named."""

@@ -1,16 +1,22 @@
 """A client for the deployment's ClickHouse, as administrator or as reader."""
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from requests import RequestException
+from urllib3.exceptions import HTTPError
 
 from infra.base.errors import SmartmeterError, first_line
+from infra.base.query import Query, Rows
 from infra.base.settings import Settings
 
 CONNECT_TIMEOUT_S = 5
 QUERY_TIMEOUT_S = 300
+UNANSWERED = (SmartmeterError, ClickHouseError, RequestException, HTTPError, OSError)
+"""What `connect` or a query may raise while ClickHouse is down or goes down: asking again later may help."""
 
 
 def connect(settings: Settings, reader: bool = False) -> Client:
@@ -39,3 +45,13 @@ def connect(settings: Settings, reader: bool = False) -> Client:
             f"ClickHouse at {settings.clickhouse_url} does not serve user {user} ({first_line(error)}); "
             "is it running, and the password right? See `smartmeter status`"
         ) from error
+
+
+def query_with(client: Client) -> Query:
+    """The function that asks this client."""
+
+    def query(sql: str, parameters: Mapping[str, float] | None = None) -> Rows:
+        rows: Rows = client.query(sql, parameters=dict(parameters) if parameters else None).result_rows
+        return rows
+
+    return query

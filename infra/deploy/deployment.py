@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
 from clickhouse.ddl import Connection
 from clickhouse.tables import read_tables
 from infra.base import kafka_client
-from infra.base.clickhouse_client import connect
+from infra.base.clickhouse_client import connect, query_with
 from infra.base.errors import SmartmeterError
 from infra.base.settings import Settings
 from infra.base.wait import until
@@ -66,7 +66,7 @@ class Deployment:
             if schemas or level:
                 subjects[dataset.subject] = Subject(dataset.subject, level, schemas)
         try:
-            tables = read_tables(lambda sql: self._clickhouse.query(sql).result_rows)
+            tables = read_tables(query_with(self._clickhouse))
         except ClickHouseError as error:
             raise SmartmeterError(f"ClickHouse did not say what tables it has: {error}") from error
         return Actual(self._topics(datasets.values()), subjects, tables)

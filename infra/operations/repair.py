@@ -9,14 +9,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
 from pyspark.sql import functions as F
 
 from clickhouse import late
 from clickhouse.late import Late
 from infra.base import parts
-from infra.base.clickhouse_client import connect
+from infra.base.clickhouse_client import connect, query_with
 from infra.base.errors import SmartmeterError
 from infra.base.log import Extent, Log
 from infra.base.settings import Settings
@@ -70,7 +69,7 @@ class Repairing:
         if not allow_incomplete:
             self._refuse_if_removed(span)
         with closing(connect(self.settings)) as client:
-            found = late.hours(lambda sql: client.query(sql).result_rows, span.start, span.end)
+            found = late.hours(query_with(client), span.start, span.end)
         return self._recompute(found, [])
 
     def open(self, allow_incomplete: bool = False) -> Outcome:
@@ -88,11 +87,7 @@ class Repairing:
         for name in self.datasets:
             self._await_table(name)
         with closing(connect(self.settings)) as client:
-
-            def query(sql: str) -> Sequence[Sequence[Any]]:
-                rows: Sequence[Sequence[Any]] = client.query(sql).result_rows
-                return rows
-
+            query = query_with(client)
             closings = what_closes(self.settings.data_dir, self.grains, self.stream_settings)
             closed = closed_before(closings, partial(late.newest_reading, query))
             found = late.late_readings(query, closed[late.FIRST_STATS])
@@ -122,9 +117,7 @@ class Repairing:
             ids = SchemaIds(context.datasets[RAW], context.registry)
             for number, (start, end) in enumerate(spans, 1):
                 span = Span(start, end)
-                ranges = late.stretches(
-                    lambda sql: client.query(sql).result_rows, self._begins(), span.read_from(self.grains), span.end
-                )
+                ranges = late.stretches(query_with(client), self._begins(), span.read_from(self.grains), span.end)
                 for topic, count in repair(context, ids, span, ranges).items():
                     rows[topic] = rows.get(topic, 0) + count
                 done = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
@@ -185,7 +178,7 @@ def print_outcome(outcome: Outcome) -> None:
 def stream_behind(settings: Settings, log: Log, grain: str, topic: str, extents: list[Extent]) -> int:
     """Messages within `extents` that a grain's query has not worked through."""
     progress = read_progress(settings.data_dir).get("grains", {}).get(grain, {}).get("progress", {})
-    offsets = progress.get("end_offsets", {}).get(topic, {})
+    offsets = (progress.get("end_offsets") or {}).get(topic) or {}  # Spark tells none before the first batch
     return messages_behind(log, topic, extents, {int(partition): offset for partition, offset in offsets.items()})
 
 

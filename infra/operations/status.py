@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.base.errors import SmartmeterError
+from infra.base.clickhouse_client import UNANSWERED
+from infra.base.errors import SmartmeterError, first_line
 from infra.base.settings import load_settings
 from infra.operations.metrics.figures import Figure
 from infra.operations.metrics.sources import Gathered, Sources
@@ -69,7 +70,11 @@ def overview(data_dir: Path) -> Overview:
     sources = Sources(settings)
     try:
         gathered = sources.gather()
-        late = sources.late()
+        try:
+            late = sources.late()
+        except UNANSWERED as error:  # it answered a moment ago
+            late = None
+            gathered.silent["clickhouse"] = first_line(error)
         return _told(data_dir, parts, gathered, None if late is None else Late(*late))
     finally:
         sources.close()

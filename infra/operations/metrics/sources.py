@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from clickhouse.ddl import consumer_group, literal, names
 from clickhouse.dead_letters.tables import LATEST as DEAD_LETTERS
 from infra.base import kafka_client
-from infra.base.clickhouse_client import connect
+from infra.base.clickhouse_client import UNANSWERED, connect
 from infra.base.errors import SmartmeterError, first_line
 from infra.base.settings import Settings
 from infra.operations.metrics.figures import Figure, of_batches, predict_lag, stream_lag
@@ -67,7 +66,7 @@ class Sources:
         for source, ask in asks.items():
             try:
                 gathered.figures += ask()
-            except (SmartmeterError, KafkaException, ClickHouseError) as error:
+            except (*UNANSWERED, KafkaException) as error:
                 gathered.silent[source] = first_line(error)
         return gathered
 
