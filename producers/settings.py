@@ -138,7 +138,7 @@ class SinkSettings(Frozen):
     """How long a producer that was told to stop still waits for acknowledgements."""
 
 
-class Pace(Frozen):
+class Throttle(Frozen):
     """How fast readings are sent."""
 
     chunk_s: Annotated[float, Field(gt=0, le=CHUNK_MAX_S)] = 30.0

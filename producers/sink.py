@@ -13,7 +13,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from infra.base import kafka_client
-from infra.base.backoff import Backoff
+from infra.base.backoff import Backoff, Tell
 from infra.base.columns import Columns, length
 from infra.base.errors import SmartmeterError
 from producers.events import encode
@@ -26,8 +26,6 @@ BATCH = 5_000
 POLL_S = 0.2
 TELL_EVERY_S = 3.0
 
-OnWait = Callable[[str], None]
-
 
 class Unacknowledged(SmartmeterError):  # noqa: N818
     """Readings that the broker did not acknowledge; whether it has them is unknown."""
@@ -37,7 +35,7 @@ class KafkaSink:
     """Sends readings of one dataset. Made by `open_sink`, which checks that topic and schema are there."""
 
     def __init__(
-        self, settings: SinkSettings, dataset: Dataset, schema_id: int, stop: Event, on_wait: OnWait = lambda _: None
+        self, settings: SinkSettings, dataset: Dataset, schema_id: int, stop: Event, on_wait: Tell = lambda _: None
     ) -> None:
         self._settings, self._dataset, self._schema_id = settings, dataset, schema_id
         self._record = dataset.versions[settings.schema_version]
@@ -126,7 +124,7 @@ class KafkaSink:
 
 
 def open_sink(
-    settings: SinkSettings, dataset: Dataset, registry: Registry, stop: Event, on_wait: OnWait = lambda _: None
+    settings: SinkSettings, dataset: Dataset, registry: Registry, stop: Event, on_wait: Tell = lambda _: None
 ) -> KafkaSink:
     """A sink whose topic and schema are there; it creates neither.
 

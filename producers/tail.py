@@ -12,10 +12,10 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from infra.base import kafka_client
+from infra.base.backoff import Tell
 from infra.base.columns import I64
 from infra.base.errors import SmartmeterError
 from producers.settings import SinkSettings
-from producers.sink import OnWait
 from schemas.codec import Undecodable
 from schemas.reader import ContractReader
 
@@ -61,7 +61,7 @@ class TailReader:
     """Reads the ends of the partitions of one topic. Registers nothing and commits nothing."""
 
     def __init__(
-        self, settings: SinkSettings, topic: str, contract: ContractReader, on_wait: OnWait = lambda _: None
+        self, settings: SinkSettings, topic: str, contract: ContractReader, on_wait: Tell = lambda _: None
     ) -> None:
         self._settings, self._topic, self._contract, self._on_wait = settings, topic, contract, on_wait
         self._consumer = kafka_client.consumer(

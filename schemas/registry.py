@@ -76,10 +76,15 @@ class Registry:
     def schema_by_id(self, schema_id: int) -> str | None:
         """The text of the schema with this id; None when the registry says that it knows no such id."""
         if schema_id not in self._schemas:
-            found = self._ask("GET", f"/schemas/ids/{schema_id}", unknown=(UNKNOWN_SCHEMA,))
-            if found is None:
+            answer = self._ask("GET", f"/schemas/ids/{schema_id}", unknown=(UNKNOWN_SCHEMA,))
+            if answer is None:
                 return None
-            self._schemas[schema_id] = str(found["schema"])
+            text = answer.get("schema") if isinstance(answer, dict) else None
+            if not isinstance(text, str):
+                raise RegistryUnavailable(
+                    f"registry at {self._where} cannot be asked: no schema in its answer for id {schema_id}"
+                )
+            self._schemas[schema_id] = text
         return self._schemas[schema_id]
 
     def ids_of(self, subject: str) -> dict[int, str]:
@@ -138,6 +143,8 @@ class Registry:
             raise RegistryUnavailable(type(error).__name__) from error
         if response.ok:
             return answer
+        if not isinstance(answer, dict):
+            raise RegistryUnavailable(f"status {response.status_code}, and no error's JSON: not a registry's answer")
         code = answer.get("error_code", response.status_code)
         if code in unknown:
             return None

@@ -16,10 +16,11 @@ from threading import Event
 from types import TracebackType
 from typing import Any
 
+from infra.base.backoff import Tell
 from infra.base.errors import SmartmeterError
 from infra.base.kafka_connection import KafkaConnection
 from infra.base.settings import Settings
-from infra.base.topic_reader import OnWait, Position, Start, TopicReader, position_of
+from infra.base.topic_reader import Position, Start, TopicReader, position_of
 from schemas.avro import Record
 from schemas.codec import Undecodable, Values, with_datetimes
 from schemas.manifest import Dataset, load_datasets
@@ -78,7 +79,7 @@ def subscribe(
     until_end: bool = False,
     stop: Event | None = None,
     on_unreadable: Callable[[Unreadable], None] | None = None,
-    on_wait: OnWait = lambda _: None,
+    on_wait: Tell = lambda _: None,
 ) -> "Subscription":
     """Subscribe to a dataset by name; see Subscription. Raises SmartmeterError where no dataset has that name."""
     datasets = load_datasets(raw_topic=settings.kafka_topic)
@@ -121,7 +122,7 @@ class Subscription(Iterator[Received]):
         until_end: bool = False,
         stop: Event | None = None,
         on_unreadable: Callable[[Unreadable], None] | None = None,
-        on_wait: OnWait = lambda _: None,
+        on_wait: Tell = lambda _: None,
     ) -> None:
         where = where or {}
         unknown = where.keys() - {field.name for field in dataset.latest.fields}

@@ -18,7 +18,7 @@ NOTE = b"redriven"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RedriveOutcome:
     """What became of one letter; `why` it was left alone, if it was."""
 
     name: str
@@ -33,7 +33,7 @@ class Redrive:
     datasets: Mapping[str, Dataset]
     kafka: KafkaConnection
 
-    def run(self, wanted: Collection[Origin] | None, topic: str | None, again: bool) -> Iterator[Outcome]:
+    def run(self, wanted: Collection[Origin] | None, topic: str | None, again: bool) -> Iterator[RedriveOutcome]:
         """Redrive the letters named in `wanted`, or all of `topic`; an outcome for each, told once it is committed.
 
         A letter and the note that it was redriven are one transaction, so what was interrupted can be run again.
@@ -49,7 +49,7 @@ class Redrive:
         if sources:
             raise SmartmeterError(f"no dataset has the topic {min(sources)}; see `smartmeter dead-letters list`")
 
-    def _redrive(self, dataset: Dataset, wanted: set[Origin] | None, again: bool) -> Iterator[Outcome]:
+    def _redrive(self, dataset: Dataset, wanted: set[Origin] | None, again: bool) -> Iterator[RedriveOutcome]:
         transactions = Transactions(self.kafka, TRANSACTIONAL_ID)  # first: what another left undone is settled then
         letters: dict[Origin, Letter] = {}
         done: set[str] = set()
@@ -65,13 +65,13 @@ class Redrive:
         for origin, letter in sorted(letters.items()):
             why = _not_sent(letter, str(origin) in done and not again)
             if why:
-                yield Outcome(str(origin), False, why)
+                yield RedriveOutcome(str(origin), False, why)
             else:
                 due.append(letter)
         for first in range(0, len(due), BATCH):
             batch = due[first : first + BATCH]
             transactions.send([message for letter in batch for message in _messages(letter, dataset)])
-            yield from (Outcome(str(letter.origin), True) for letter in batch)
+            yield from (RedriveOutcome(str(letter.origin), True) for letter in batch)
 
 
 def _not_sent(letter: Letter, done: bool) -> str:

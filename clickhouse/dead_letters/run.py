@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from clickhouse.dead_letters.service import Service, run
 from infra.base import parts
 from infra.base.clickhouse_client import connect, query_with
-from infra.base.query import Query, Rows
+from infra.base.query import Query, ResultRows
 from infra.base.settings import Settings
 from infra.base.share_limit import ShareLimit
 from schemas.manifest import load_datasets
@@ -45,7 +45,7 @@ def lazy_query(settings: Settings) -> Query:
     """Queries as the reading user. ClickHouse is connected to when first asked, and again after an outage."""
     clients: list[Client] = []
 
-    def query(sql: str, parameters: Mapping[str, float] | None = None) -> Rows:
+    def query(sql: str, parameters: Mapping[str, float] | None = None) -> ResultRows:
         if not clients:
             clients.append(connect(settings, reader=True))
         try:

@@ -10,7 +10,7 @@ from requests import RequestException
 from urllib3.exceptions import HTTPError
 
 from infra.base.errors import SmartmeterError, first_line
-from infra.base.query import Query, Rows
+from infra.base.query import Query, ResultRows
 from infra.base.settings import Settings
 
 CONNECT_TIMEOUT_S = 5
@@ -50,8 +50,8 @@ def connect(settings: Settings, reader: bool = False) -> Client:
 def query_with(client: Client) -> Query:
     """The function that asks this client."""
 
-    def query(sql: str, parameters: Mapping[str, float] | None = None) -> Rows:
-        rows: Rows = client.query(sql, parameters=dict(parameters) if parameters else None).result_rows
+    def query(sql: str, parameters: Mapping[str, float] | None = None) -> ResultRows:
+        rows: ResultRows = client.query(sql, parameters=dict(parameters) if parameters else None).result_rows
         return rows
 
     return query

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-Rows = Sequence[Sequence[Any]]
+ResultRows = Sequence[Sequence[Any]]
 
 
 class Query(Protocol):
     """Runs a query and gives its rows. `parameters` are the values of `{name:Type}` in its text."""
 
-    def __call__(self, sql: str, parameters: Mapping[str, float] | None = None, /) -> Rows: ...
+    def __call__(self, sql: str, parameters: Mapping[str, float] | None = None, /) -> ResultRows: ...

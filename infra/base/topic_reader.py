@@ -8,7 +8,7 @@ group at least once: a position is committed only after the caller has asked for
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Event
@@ -17,7 +17,7 @@ from typing import Literal
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra.base import kafka_client
-from infra.base.backoff import Backoff
+from infra.base.backoff import Backoff, Tell
 from infra.base.clock import EPOCH
 from infra.base.errors import SmartmeterError
 from infra.base.kafka_connection import KafkaConnection
@@ -25,7 +25,6 @@ from infra.base.log import REQUEST_TIMEOUT_S, extent_of, offset_of, partition_of
 
 Start = Literal["beginning", "latest"] | datetime
 """A datetime is a time of the log."""
-OnWait = Callable[[str], None]
 
 BATCH = 1_000
 POLL_S = 0.2
@@ -87,7 +86,7 @@ class TopicReader:
         group: str | None = None,
         until_end: bool = False,
         stop: Event | None = None,
-        on_wait: OnWait = lambda _: None,
+        on_wait: Tell = lambda _: None,
     ) -> None:
         self._kafka, self._topic, self._start, self._group = kafka, topic, start, group
         self._until_end, self._stop, self._on_wait = until_end, stop or Event(), on_wait

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from infra.base.clock import instant
 from infra.base.console import stdout_console
-from producers.run import Report
+from producers.run import SendReport
 from producers.settings import SinkSettings
 
 
@@ -24,7 +24,7 @@ def sink_settings(data_dir: Path, schema_version: int) -> SinkSettings:
     )
 
 
-def print_report(report: Report, topic: str) -> None:
+def print_report(report: SendReport, topic: str) -> None:
     """The summary on stdout."""
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     table.add_column("what", no_wrap=True)

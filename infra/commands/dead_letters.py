@@ -10,7 +10,7 @@ import click
 from infra.commands._options import data_dir_option
 
 if TYPE_CHECKING:
-    from clickhouse.dead_letters.redrive import Outcome
+    from clickhouse.dead_letters.redrive import RedriveOutcome
 
 LETTERS = """
 SELECT topic, partition, offset, produced_at, reason, value_from, redriven_at
@@ -155,7 +155,7 @@ def redrive(letters: tuple[str, ...], data_dir: Path, topic: str | None, again: 
     click.echo(f"{total} messages sent again")
 
 
-def _sentence(outcome: "Outcome") -> str:
+def _sentence(outcome: "RedriveOutcome") -> str:
     return f"{outcome.name}: {'sent again' if outcome.sent else 'left alone: ' + outcome.why}"
 
 

@@ -5,13 +5,14 @@ from its beginning. When it accounts for every message, both are compared and ex
 the old table is touched; a rebuild that was interrupted is run again and begins anew.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
 from clickhouse.checksum import Checksum, checksum, checksums
 from clickhouse.ddl import consumer_group, create_statement, names, tables
 from clickhouse.verify.positions import Positions, account
+from infra.base.backoff import Tell
 from infra.base.clickhouse_client import connect, query_with
 from infra.base.errors import SmartmeterError
 from infra.base.log import Extent, Log
@@ -26,7 +27,6 @@ from schemas.reader import ContractReader
 from schemas.registry import Registry
 
 STUCK_AFTER_S = 600.0
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)

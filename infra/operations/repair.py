@@ -4,7 +4,7 @@ The readings' positions come from ClickHouse's raw_data, so a batch reads only t
 its windows; before that, raw_data must have consumed the topic to its end.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,8 +13,9 @@ from functools import partial
 from pyspark.sql import functions as F
 
 from clickhouse import late
-from clickhouse.late import Late
+from clickhouse.late import LateReadings
 from infra.base import parts
+from infra.base.backoff import Tell
 from infra.base.clickhouse_client import connect, query_with
 from infra.base.errors import SmartmeterError
 from infra.base.log import Extent, Log
@@ -34,11 +35,10 @@ from stream_processing.settings import StreamSettings
 READINGS_MAX = 4_000_000
 """Readings of a batch, unless one hour has more; they are shuffled through memory and disk."""
 STUCK_AFTER_S = 600.0
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Recomputed:
     """`rows` emitted by topic, `readings` read anew, and how many of them had been `late`."""
 
     rows: Mapping[str, int]
@@ -58,7 +58,7 @@ class Repairing:
         self.datasets: dict[str, Dataset] = load_datasets(raw_topic=self.settings.kafka_topic)
         self.grains: dict[str, Grain] = load_grains()
 
-    def span(self, span: Span, allow_incomplete: bool = False) -> Outcome:
+    def span(self, span: Span, allow_incomplete: bool = False) -> Recomputed:
         """Recompute every window of a span.
 
         Raises SmartmeterError where retention has removed readings that may belong to it, unless allowed: a row made
@@ -72,12 +72,12 @@ class Repairing:
             found = late.hours(query_with(client), span.start, span.end)
         return self._recompute(found, [])
 
-    def open(self, allow_incomplete: bool = False) -> Outcome:
+    def open(self, allow_incomplete: bool = False) -> Recomputed:
         """Recompute the windows that the stream still holds open once it has read what the topics hold now."""
         self._await_stream()
         return self.span(Span(start=watermark(self.settings.data_dir)), allow_incomplete)
 
-    def late(self) -> Outcome:
+    def late(self) -> Recomputed:
         """Recompute the hours in which closed windows lack readings, and publish how many each meter lacked.
 
         The stream, if it runs, is first given the time to read what the topic holds now: what it will still emit is
@@ -102,12 +102,12 @@ class Repairing:
         self.tell(f"{sum(one.late for one in found):,} late readings in {len(with_counts):,} hours to recompute")
         return self._recompute(with_counts, found)
 
-    def _recompute(self, hours: Sequence[tuple[datetime, int]], found: Sequence[Late]) -> Outcome:
+    def _recompute(self, hours: Sequence[tuple[datetime, int]], found: Sequence[LateReadings]) -> Recomputed:
         spans = late.batches(hours, READINGS_MAX)
         readings = sum(count for _, count in hours)
         rows: dict[str, int] = {}
         if not spans:
-            return Outcome(rows, 0, 0)
+            return Recomputed(rows, 0, 0)
         with (
             open_context(self.settings, self.stream_settings, spark_runtime()) as context,
             closing(connect(self.settings)) as client,
@@ -122,7 +122,7 @@ class Repairing:
                     rows[topic] = rows.get(topic, 0) + count
                 done = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
                 self.tell(f"{number} of {len(spans)}: {done} recomputed, {sum(rows.values()):,} rows so far")
-        return Outcome(rows, readings, sum(one.late for one in found))
+        return Recomputed(rows, readings, sum(one.late for one in found))
 
     def _begins(self) -> dict[int, int]:
         with Log(self.settings.kafka) as log:
@@ -167,12 +167,12 @@ class Repairing:
                 await_read(behind, f"the stream's {name}", STUCK_AFTER_S, self.tell)
 
 
-def print_outcome(outcome: Outcome) -> None:
+def print_recomputed(recomputed: Recomputed) -> None:
     """The rows by topic on stdout."""
-    for topic, count in sorted(outcome.rows.items()):
+    for topic, count in sorted(recomputed.rows.items()):
         print(f"{topic}: {count:,} rows emitted")
-    late_ones = f", {outcome.late:,} of them late" if outcome.late else ""
-    print(f"{outcome.readings:,} readings read anew{late_ones}")
+    late_ones = f", {recomputed.late:,} of them late" if recomputed.late else ""
+    print(f"{recomputed.readings:,} readings read anew{late_ones}")
 
 
 def stream_behind(settings: Settings, log: Log, grain: str, topic: str, extents: list[Extent]) -> int:
@@ -182,7 +182,7 @@ def stream_behind(settings: Settings, log: Log, grain: str, topic: str, extents:
     return messages_behind(log, topic, extents, {int(partition): offset for partition, offset in offsets.items()})
 
 
-def publish_late(context: Context, found: Iterable[Late]) -> None:
+def publish_late(context: Context, found: Iterable[LateReadings]) -> None:
     """Publish the counts to topic late_readings; returns when they are acknowledged."""
     dataset = context.datasets["late_readings"]
     schema_id = context.registry.id_of(dataset.subject, dataset.latest)

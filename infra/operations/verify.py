@@ -13,7 +13,7 @@ from clickhouse.verify.run import Report, Verification
 from infra.base.clickhouse_client import connect, query_with
 from infra.base.files import write_whole
 from infra.base.log import Log
-from infra.base.query import Rows
+from infra.base.query import ResultRows
 from infra.base.settings import Settings
 from infra.operations.closed import closed_before
 from schemas.manifest import load_datasets
@@ -27,7 +27,7 @@ def verify(settings: Settings, wait_s: float, progress: Callable[[str], None]) -
     """Verify as the reading user; when a row is final is what the stream said last, else what its settings say here."""
     threads = threading.local()  # a client runs one query at a time
 
-    def query(sql: str, parameters: Mapping[str, float] | None = None) -> Rows:
+    def query(sql: str, parameters: Mapping[str, float] | None = None) -> ResultRows:
         if not hasattr(threads, "client"):
             threads.client = connect(settings, reader=True)
         return query_with(threads.client)(sql, parameters)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from clickhouse.ddl import EXAMPLE, create_statement, tables
 from clickhouse.verify import values
 from clickhouse.verify.values import EXPECTED, compare
-from infra.base.query import Query, Rows
+from infra.base.query import Query, ResultRows
 from schemas.manifest import RAW, load_datasets
 from tests.spark.hours import PART_S, deviation, expected_features, expected_hours, readings_of_hours
 from tests.spark.readings import START, Reading, counted, expected_stats
@@ -30,7 +30,7 @@ def query() -> Iterator[Query]:
     # The module below chdb.connect: the class there starts progress bars.
     with closing(_chdb.connect(":memory:")) as connection:
 
-        def run(sql: str, parameters: Mapping[str, float] | None = None) -> Rows:
+        def run(sql: str, parameters: Mapping[str, float] | None = None) -> ResultRows:
             text = {name: str(value) for name, value in (parameters or {}).items()}
             return [
                 json.loads(line)
@@ -140,3 +140,10 @@ def test_the_comparison_in_slices_finds_one_row_altered_lost_or_invented(
     assert f"{dataset}: {key} 1, window_start 2026-01-05 18:00:00.000 {altered} is " in told
     assert f"{key} 2, window_start 2026-01-05 18:00:00.000 is not in the table" in told
     assert f"{key} 77, window_start 2026-01-05 18:00:00.000 is in the table, and there are no readings" in told
+
+
+def test_the_statistics_of_30_s_and_5_min_are_recomputed_alike() -> None:
+    short, long = ((EXPECTED / f"meter_stats_{window}.sql").read_text() for window in ("30s", "5min"))
+    assert (
+        short.replace("meter_stats_30s", "meter_stats_5min").replace("INTERVAL 30 SECOND", "INTERVAL 5 MINUTE") == long
+    )

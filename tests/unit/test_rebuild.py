@@ -12,7 +12,7 @@ from clickhouse.checksum import checksums
 from clickhouse.ddl import EXAMPLE, create_statement, tables
 from infra.base.errors import SmartmeterError
 from infra.base.log import Extent
-from infra.base.query import Query, Rows
+from infra.base.query import Query, ResultRows
 from infra.operations.rebuild import refuse_if_rows_would_be_lost
 from schemas.manifest import load_datasets
 
@@ -26,7 +26,7 @@ TOPIC = [Extent(0, 100, 200), Extent(1, 0, 50)]
 def query() -> Iterator[Query]:
     with closing(_chdb.connect(":memory:")) as connection:
 
-        def run(sql: str, _: Mapping[str, float] | None = None) -> Rows:
+        def run(sql: str, _: Mapping[str, float] | None = None) -> ResultRows:
             return [json.loads(line) for line in connection.query(sql, "JSONCompactEachRow").bytes().splitlines()]
 
         run("SET output_format_json_quote_64bit_integers = 0")
