@@ -35,7 +35,7 @@ class Stopped(Exception):  # noqa: N818
 class FeatureLog:
     """Rows in the order of each partition. `follow` once, then `take`; an error of the reading thread is raised there.
 
-    What cannot be read is told and counted, and set aside by ClickHouse's intake, which reads the same topic.
+    An unreadable row is logged and counted here; ClickHouse's intake, which reads the same topic, keeps it.
     """
 
     def __init__(self, settings: Settings, stop: Event) -> None:
@@ -111,7 +111,7 @@ class FeatureLog:
                 self._settings,
                 start=start,
                 stop=self._stop,
-                on_unreadable=self._set_aside,
+                on_unreadable=self._note_unreadable,
                 on_wait=_tell_waiting,
             ) as rows:
                 for got in rows:
@@ -127,11 +127,11 @@ class FeatureLog:
             except Full:
                 continue
 
-    def _set_aside(self, message: Unreadable) -> None:
+    def _note_unreadable(self, message: Unreadable) -> None:
         self.unreadable += 1
         at = message.position
         place = {"topic": at.topic, "partition": at.partition, "offset": at.offset}
-        event(events, "unreadable row left out", logging.WARNING, **place, reason=message.reason)
+        event(events, "unreadable", logging.WARNING, **place, reason=message.reason)
 
 
 def _tell_waiting(reason: str) -> None:

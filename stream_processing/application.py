@@ -10,7 +10,7 @@ from typing import Any
 from pyspark.errors import StreamingQueryException
 from pyspark.sql.streaming.query import StreamingQuery
 
-from infra.base.share_limit import ShareLimit, TooManyBadMessages
+from infra.base.share_limit import ShareLimit, TooManyUnreadable
 from stream_processing.context import Context
 from stream_processing.framing import COUNTS, names_unknown_id
 from stream_processing.grain import Grain
@@ -46,7 +46,7 @@ class Application:
     Each query resumes from its checkpoint. A failed batch is run again with the same input, and what it had already
     written is written twice: harmless by law 3. An unreachable broker or registry is a failure like any other, retried
     for ever; no message is skipped because of it. But when too great a share of a batch cannot be read, everything ends
-    with TooManyBadMessages: leaving out so much would be a silent loss, and trying again the same.
+    with TooManyUnreadable: leaving out so much would be a silent loss, and trying again the same.
     """
 
     def __init__(self, context: Context, settings: StreamSettings, checkpoints: Path, log: Log) -> None:
@@ -160,13 +160,13 @@ def after(last: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_share(progress: dict[str, Any], topic: str, limit: ShareLimit) -> None:
-    """Raise TooManyBadMessages where the batch left out more than the limit. `progress`: a `summary`.
+    """Raise TooManyUnreadable where the batch left out more than the limit. `progress`: a `summary`.
 
     Judged is the last batch of each look, twice a second.
     """
     read, left_out = progress["read"], progress["left_out"]
     if limit.exceeded(left_out, read):
-        raise TooManyBadMessages(
+        raise TooManyUnreadable(
             f"{topic}: {left_out} of {read} messages of batch {progress['batch']} cannot be read, more than "
             f"{limit.max_share:.1%}: mend what writes them; started again it goes on after this batch "
             "(STREAM_MAX_UNREADABLE_SHARE=1 lets it go on whatever comes)"

@@ -20,7 +20,7 @@ PART = "dead-letters"
 
 
 class DeadLetterSettings(BaseSettings):
-    """When to stop rather than set aside; see infra.base.share_limit.ShareLimit."""
+    """When to stop instead of writing dead letters; see infra.base.share_limit.ShareLimit."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="DEAD_LETTER_")
 

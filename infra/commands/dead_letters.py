@@ -41,12 +41,12 @@ def command() -> None:
 @click.option("--once", is_flag=True, help="End when every letter that is due now is written.")
 @click.option("--max-share", type=click.FloatRange(0, 1), metavar="SHARE", help="Instead of DEAD_LETTER_MAX_SHARE.")
 def run(data_dir: Path, once: bool, max_share: float | None) -> None:
-    """Write a dead letter for each message that ClickHouse's intake sets aside, until stopped.
+    """Write a dead letter for each message that ClickHouse's intake finds unreadable, until stopped.
 
     Exactly once, also when it is killed and started again. What is down is waited for. When more than
-    DEAD_LETTER_MAX_SHARE (0.05) of the last DEAD_LETTER_WINDOW (10000) messages of a partition are bad, of fewer than
-    DEAD_LETTER_MINIMUM (1000) as of so many, it writes nothing of them and exits 1: look first, then go on with
-    --max-share 1.
+    DEAD_LETTER_MAX_SHARE (0.05) of the last DEAD_LETTER_WINDOW (10000) messages of a partition are unreadable (fewer
+    than DEAD_LETTER_MINIMUM, 1000, count as so many), it writes none of their letters and exits 1: look first, then go
+    on with --max-share 1.
 
     \b
     Example:

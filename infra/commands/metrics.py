@@ -14,7 +14,7 @@ from infra.commands._options import data_dir_option
 def command(data_dir: Path, port: int, every_s: float) -> None:
     """Serve the pipeline's figures to Prometheus on one port, and write them to the log as dataset pipeline_metrics.
 
-    Lag per topic and consumer, age of the newest row per table, messages set aside by reason, Spark's batches and
+    Lag per topic and consumer, age of the newest row per table, unreadable messages by reason, Spark's batches and
     state, schema versions, memory. ClickHouse consumes them like every dataset, so they outlive a restart, and the
     dashboard Pipeline shows them. Runs until stopped (Ctrl-C or SIGTERM); parts that are down are told as such.
 

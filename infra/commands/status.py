@@ -13,7 +13,7 @@ from infra.commands._options import data_dir_option
 @data_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of tables.")
 def command(data_dir: Path, as_json: bool) -> None:
-    """Show how everything is: parts, lag of each consumer, newest rows, what was late, set aside or repeated.
+    """Show how everything is: parts, lag of each consumer, newest rows, what was late, unreadable or repeated.
 
     Each part with its version, uptime and memory; each consumer's lag behind its topic; the newest row of each table;
     late rows, messages that could not be read, repeated readings; the last verify. What does not answer is named.

@@ -19,7 +19,7 @@ from infra.commands._options import data_dir_option
 def command(ctx: click.Context, data_dir: Path, wait_s: float, as_json_: bool, watch: bool, every_s: float) -> None:
     """Prove that the tables hold what the log holds, and that every aggregate follows from the readings.
 
-    Every offset of every topic must be a row, set aside as unreadable, empty, or superseded by a later row of the same
+    Every offset of every topic must be a row, unreadable, empty, or superseded by a later row of the same
     key; every row of an aggregate must equal its recomputation from raw_data in SQL. Exits 1 and names the first
     differences otherwise. Windows that may still change are counted as open and not judged. With --watch the exit code
     is that of the last time.

@@ -35,8 +35,8 @@ class Overview:
     newest_row_age_s: Mapping[str, float]
     """By dataset; a table without rows is missing."""
     late: LateCounts | None
-    set_aside: Mapping[str, int] | None
-    """By consumer, messages that could not be read; those without any are left out."""
+    unreadable: Mapping[str, int] | None
+    """By consumer, how many messages are unreadable; consumers without any are not named."""
     dead_letters: Mapping[str, int] | None
     """Letters in all dead-letter topics: `waiting` and `redriven`."""
     repeated_readings: int | None
@@ -52,7 +52,7 @@ class Overview:
             "lag": [{"consumer": part, "topic": topic, "messages": count} for part, topic, count in self.lag],
             "newest_row_age_s": dict(self.newest_row_age_s),
             "late": self.late and dataclasses.asdict(self.late),
-            "set_aside": self.set_aside,
+            "unreadable": self.unreadable,
             "dead_letters": self.dead_letters,
             "repeated_readings": self.repeated_readings,
             "verification": verified and {key: verified[key] for key in ("at", "verified", "failures")},
@@ -89,7 +89,7 @@ def _told(data_dir: Path, parts: Sequence[PartStatus], gathered: Gathered, late:
         lag=sorted((f.part, f.target, int(f.value)) for f in _of(figures, "lag_messages")),
         newest_row_age_s={f.target: f.value for f in _of(figures, "newest_row_age_s")},
         late=late,
-        set_aside={f.part: int(f.value) for f in _of(figures, "set_aside_messages") if f.value}
+        unreadable={f.part: int(f.value) for f in _of(figures, "set_aside_messages") if f.value}
         if "clickhouse" in answered
         else None,
         dead_letters={f.target: int(f.value) for f in _of(figures, "dead_letter_messages")} or None,

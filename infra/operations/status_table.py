@@ -63,12 +63,12 @@ def _consumers(told: Overview) -> Table:
 
 
 def _lines(told: Overview) -> list[str]:
-    late = aside = letters = repeated = "not known"
+    late = unreadable = letters = repeated = "not known"
     last = "never run here"
     if told.late is not None:
         late = f"{told.late.rows:,} rows met by the stream, {told.late.readings:,} readings found by repairs"
-    if told.set_aside is not None:
-        aside = ", ".join(f"{count:,} by {consumer}" for consumer, count in told.set_aside.items()) or "none"
+    if told.unreadable is not None:
+        unreadable = ", ".join(f"{count:,} by {consumer}" for consumer, count in told.unreadable.items()) or "none"
     if told.dead_letters is not None:
         letters = ", ".join(f"{count:,} {state}" for state, count in told.dead_letters.items())
     if told.repeated_readings is not None:
@@ -77,7 +77,7 @@ def _lines(told: Overview) -> list[str]:
         failures = told.verification["failures"]
         verdict = f"[red]NOT VERIFIED[/], {len(failures)} failures" if failures else "[green]VERIFIED[/]"
         last = f"{verdict}, {duration(age_s(told.verification['at']))} ago"
-    counted = [f"late: {late}", f"set aside: {aside}", f"dead letters: {letters}"]
+    counted = [f"late: {late}", f"unreadable: {unreadable}", f"dead letters: {letters}"]
     return [*counted, f"repeated readings: {repeated}", f"last verify: {last}"]
 
 

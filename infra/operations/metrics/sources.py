@@ -115,7 +115,7 @@ class Sources:
         if not applied:
             raise SmartmeterError("ClickHouse has no tables yet: run `smartmeter apply`")
         newest = self._client.query(" UNION ALL ".join(map(_newest, applied))).result_rows
-        aside = self._client.query(" UNION ALL ".join(map(_set_aside, applied))).result_rows
+        unreadable = self._client.query(" UNION ALL ".join(map(_unreadable, applied))).result_rows
         now_ms = time.time() * 1000
         told = [
             Figure("newest_row_age_s", "clickhouse", name, max(0.0, (now_ms - newest_ms) / 1000))
@@ -123,7 +123,7 @@ class Sources:
             if count
         ]
         totals = dict.fromkeys(applied, 0)
-        for name, reason, count in aside:
+        for name, reason, count in unreadable:
             totals[name] += count
             told.append(Figure("set_aside_by_reason_messages", consumer_group(name), reason, count))
         told += [Figure("set_aside_messages", consumer_group(name), "", count) for name, count in totals.items()]
@@ -141,7 +141,7 @@ class Sources:
 
 
 def _ends(admin: AdminClient, topics: list[str]) -> Ends:
-    """By topic and partition, the end offset; topics that do not exist are left out."""
+    """By topic and partition, the end offset; topics that do not exist are missing."""
     known = admin.list_topics(timeout=KAFKA_TIMEOUT_S).topics
     wanted = {
         TopicPartition(topic, partition): OffsetSpec.latest()
@@ -184,7 +184,7 @@ def _newest(name: str) -> str:
     )
 
 
-def _set_aside(name: str) -> str:
+def _unreadable(name: str) -> str:
     """Unreadable messages of a dataset by reason; delivered twice, a message counts once."""
     plain = f"substring(replaceRegexpAll(reason, '[0-9]+', '…'), 1, {REASON_LENGTH})"
     return (
