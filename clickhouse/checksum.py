@@ -41,5 +41,5 @@ def checksums(
     key = ", ".join(dataset.order_by)
     others = " UNION ALL ".join(f"SELECT {key} FROM {table} WHERE NOT ({within})" for table in tables)
     where = f"({within}) AND ({key}) NOT IN ({others})"
-    one, other = (checksum(dataset, table, query, where) for table in tables)
-    return one, other
+    first, second = (checksum(dataset, table, query, where) for table in tables)
+    return first, second

@@ -282,10 +282,10 @@ def _out_of_contract(dataset: Dataset) -> list[str]:
         value = f"toUnixTimestamp64Milli({f.name})" if f.type == "timestamp-millis" else f.name
         bounds = {"at least": (">=", f.minimum), "at most": ("<=", f.maximum)}
         within = [f"({value} {sign} {bound})" for sign, bound in bounds.values() if bound is not None]
-        said = " and ".join(f"{words} {bound}" for words, (_, bound) in bounds.items() if bound is not None)
+        demand = " and ".join(f"{words} {bound}" for words, (_, bound) in bounds.items() if bound is not None)
         if within:
             inside = f"({' AND '.join(within)})" if len(within) > 1 else within[0]
-            pairs += [f"NOT {inside}", literal(f"{f.name} is out of contract: it must be {said}")]
+            pairs += [f"NOT {inside}", literal(f"{f.name} is out of contract: it must be {demand}")]
     tolerance_s = dataset.parameters.get("future_tolerance_s")
     if tolerance_s is not None:
         pairs += [

@@ -56,12 +56,12 @@ class Data:
     def check(self) -> None:
         """Raises SmartmeterError where a part has too few anomalies to learn from or to judge by."""
         for part, least in LEAST.items():
-            own: Examples = getattr(self, part)
-            found = int((own.positive & own.without_gaps).sum())
-            if found < least:
+            windows: Examples = getattr(self, part)
+            anomalies = int((windows.positive & windows.without_gaps).sum())
+            if anomalies < least:
                 raise SmartmeterError(
-                    f"too little history: the {part} part has {len(own)} windows of 5 min, {found} of them with an "
-                    f"anomaly, and needs {least}; simulate or import more of it, or train on simulated history with "
+                    f"too little history: the {part} part has {len(windows)} windows of 5 min, {anomalies} with "
+                    f"an anomaly, and needs {least}; simulate or import more of it, or train on simulated history with "
                     "`smartmeter ml train --simulate`"
                 )
 
@@ -175,13 +175,13 @@ def _data(
 ) -> Data:
     fitted_profile = profile(fit)
     fitted, validated, tested = (examples(part, fitted_profile, unseen) for part in (fit, validation, test))
-    told = {"fit": fitted, "validation": validated, "test": tested}
+    parts = {"fit": fitted, "validation": validated, "test": tested}
     description = {
         **source,
         **{name: instant(ms) for name, ms in periods.items()},
-        "meters": len(np.unique(np.concatenate([part.meter_id for part in told.values()]))),
+        "meters": len(np.unique(np.concatenate([part.meter_id for part in parts.values()]))),
         "unseen_meters": len(unseen),
-        "windows": {name: part.by_kind() for name, part in told.items()},
+        "windows": {name: part.by_kind() for name, part in parts.items()},
     }
     known = examples(before, fitted_profile, unseen, with_features=False)
     return Data(fitted, validated, tested, known, fitted_profile, description)

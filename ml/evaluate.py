@@ -36,11 +36,11 @@ class Evaluation:
 def newest(data_dir: Path, version: str | None) -> Model:
     """The version asked for, or the newest; raises SmartmeterError where there is none."""
     folder = models.folder(data_dir)
-    found = models.versions(folder)
-    if not found or (version is not None and version not in found):
-        there = f"there are {', '.join(found)}" if found else "`smartmeter ml train` makes one"
+    versions = models.versions(folder)
+    if not versions or (version is not None and version not in versions):
+        there = f"there are {', '.join(versions)}" if versions else "`smartmeter ml train` makes one"
         raise SmartmeterError(f"no model {version or ''} in {folder}: {there}".replace("model  in", "model in"))
-    return models.load(folder, version or found[-1])
+    return models.load(folder, version or versions[-1])
 
 
 def on_table(model: Model, rows: Columns, source: dict[str, Any]) -> Evaluation:
@@ -75,15 +75,20 @@ def on_table(model: Model, rows: Columns, source: dict[str, Any]) -> Evaluation:
 
 
 def on_injected(
-    data: Data, parameters: ForestParameters, runtime: SparkRuntime, log: Callable[[str], None]
+    data: Data, parameters: ForestParameters, runtime: SparkRuntime, tell: Callable[[str], None]
 ) -> Evaluation:
     """Train on the first days and judge on the last ones; the model is not kept."""
     with TemporaryDirectory(prefix="smartmeter-ml-") as scratch:
-        trained = train(data, parameters, runtime, Path(scratch) / models.PIPELINE, log)
-    said = trained.manifest
+        trained = train(data, parameters, runtime, Path(scratch) / models.PIPELINE, tell)
+    manifest = trained.manifest
     score = score_of(trained.forest, data.test.features)
-    named = {"name": models.NAME, "version": None, "learned_from": "the first days", "importance": said["importance"]}
-    figures = _figures(named, data.source, said["threshold"]["value"], said["metrics"])
+    named = {
+        "name": models.NAME,
+        "version": None,
+        "learned_from": "the first days",
+        "importance": manifest["importance"],
+    }
+    figures = _figures(named, data.source, manifest["threshold"]["value"], manifest["metrics"])
     return Evaluation(figures, data.before, data.test, score)
 
 

@@ -40,14 +40,14 @@ class Examples:
     @property
     def positive(self) -> Mask:
         """Windows that hold an anomaly, a gap included."""
-        found: Mask = self.kind != NONE
-        return found
+        is_anomaly: Mask = self.kind != NONE
+        return is_anomaly
 
     @property
     def without_gaps(self) -> Mask:
         """Windows that the headline figures are made of: those whose only fault is missing readings are left out."""
-        found: Mask = self.kind != GAP
-        return found
+        is_no_gap: Mask = self.kind != GAP
+        return is_no_gap
 
     def by_kind(self) -> dict[str, int]:
         """How many windows of each kind."""
@@ -92,13 +92,13 @@ def examples(
     parts = []
     for run, (table, mask) in enumerate(tables):
         chosen = np.flatnonzero(mask)
-        found = np.empty((len(chosen), 0))
+        features = np.empty((len(chosen), 0))
         if with_features:
-            found = features_of(table.merged, chosen, fitted_profile).reshape(-1, len(FEATURES))
+            features = features_of(table.merged, chosen, fitted_profile).reshape(-1, len(FEATURES))
         meter_id = table.merged.meter_id[chosen]
         parts.append(
             Examples(
-                found,
+                features,
                 table.kind[chosen],
                 np.full(len(chosen), run),
                 meter_id,

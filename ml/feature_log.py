@@ -65,13 +65,13 @@ class FeatureLog:
 
     def reread(self, spans: Spans, until: Mapping[int, int]) -> FeatureRows:
         """All rows of these meters and windows, in each partition up to before this offset."""
-        found = []
+        wanted_rows = []
         for got in self._until_end("beginning"):
             span = spans.get(got.values["meter_id"])
             wanted = span is not None and span[0] <= got.values["window_start"] // WINDOW_MS <= span[1]
             if wanted and got.position.offset < until.get(got.position.partition, 0):
-                found.append(got)
-        return _rows(found)
+                wanted_rows.append(got)
+        return _rows(wanted_rows)
 
     def before(self, from_ms: int | None, until: Mapping[int, int], most: int) -> Iterator[FeatureRows]:
         """The rows from this time of the log on, in each partition up to before this offset, `most` at once."""

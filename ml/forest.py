@@ -47,8 +47,8 @@ class Forest:
         for tree in range(len(self.roots)):
             total += self.votes[node[:, tree]]
         weight = np.zeros(len(features))
-        for one in range(total.shape[1]):  # one after the other, as Spark adds them
-            weight += total[:, one]
+        for kind in range(total.shape[1]):  # one after the other, as Spark adds them
+            weight += total[:, kind]
         return total / weight[:, None]
 
     def save(self, path: Path) -> None:

@@ -48,14 +48,14 @@ def inject(readings: Columns, rates: Anomalies, seed: int, interval_ms: int) -> 
 def _active(rates: Anomalies, seed: int, interval_ms: int, meter: I64, time_ms: I64) -> list[Episodes]:
     """For each reading the anomaly that began in the hour before and the one of its own hour, where it is active."""
     hour = time_ms // HOUR_MS
-    found = []
+    active_by_hour = []
     for begun in (hour - 1, hour):
         pairs, which = np.unique(np.column_stack([meter, begun]), axis=0, return_inverse=True)
         begun_then = injected.episodes(rates, seed, interval_ms, pairs[:, 0], pairs[:, 1]).at(which.ravel())
         active = (time_ms >= begun_then.start_ms) & (time_ms < begun_then.end_ms)
         kind = np.where(active, begun_then.kind, injected.NONE).astype(np.int8)
-        found.append(Episodes(kind, begun_then.start_ms, begun_then.end_ms, begun_then.size))
-    return found
+        active_by_hour.append(Episodes(kind, begun_then.start_ms, begun_then.end_ms, begun_then.size))
+    return active_by_hour
 
 
 def _changed(seed: int, meter: I64, time_ms: I64, watts: F64, volts: F64, episode: Episodes) -> tuple[F64, F64]:

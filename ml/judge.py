@@ -51,24 +51,24 @@ class Judge:
 
     def remember(self, rows: FeatureRows) -> None:
         """Take in rows that were judged before: after a restart."""
-        for own in slices(rows):
-            self.state.apply(own)
+        for slice_ in slices(rows):
+            self.state.apply(slice_)
 
     def judge(self, rows: FeatureRows, profiles: Mapping[str, F64]) -> Iterator[dict[str, Suspects]]:
         """Take rows in; yields windows to judge by model version, whose profile makes the features."""
-        for own in slices(rows):
-            known = _Known(self.state, own)
-            changed, late = self.state.apply(own)
+        for slice_ in slices(rows):
+            known = _Known(self.state, slice_)
+            changed, late = self.state.apply(slice_)
             for meter, number in zip(late.meter_id.tolist(), late.number.tolist(), strict=True):
                 first, last = self._late.get(meter, (number, number))
                 self._late[meter] = (min(first, number), max(last, number))
             slots, numbers = self.state.touched(changed)
             for begin in range(0, len(slots), ROWS_AT_ONCE):
                 part = slice(begin, begin + ROWS_AT_ONCE)
-                found = self.state.judged(slots[part], numbers[part])
-                new = known.differ(found)
-                history = History(found.history.values[new], found.history.window_start[new])
-                yield _suspects(found.rows.chosen(new), history, profiles)
+                judged = self.state.judged(slots[part], numbers[part])
+                new = known.differ(judged)
+                history = History(judged.history.values[new], judged.history.window_start[new])
+                yield _suspects(judged.rows.chosen(new), history, profiles)
 
     def judge_late(self, reread: Reread, profiles: Mapping[str, F64]) -> Iterator[dict[str, Suspects]]:
         """Judge what waits, from the log."""
@@ -82,9 +82,9 @@ class Judge:
             chosen = np.flatnonzero(rows.number >= first)
             at = 0
             for history in histories(table, chosen):
-                own = rows.chosen(chosen[at : at + len(history.window_start)])
-                at += len(own)
-                yield _suspects(own, history, profiles)
+                of_history = rows.chosen(chosen[at : at + len(history.window_start)])
+                at += len(of_history)
+                yield _suspects(of_history, history, profiles)
             for meter in asked:
                 del self._late[meter]
 
@@ -96,9 +96,9 @@ class _Known:
         slots, numbers = state.touched(rows)
         if len(slots) > COMPARED:
             slots, numbers = slots[:0], numbers[:0]
-        found = state.judged(slots, numbers)
-        self._values, self._offset = found.history.values, found.rows.offset
-        self._row = {pair: row for row, pair in enumerate(_pairs(found.rows))}
+        judged = state.judged(slots, numbers)
+        self._values, self._offset = judged.history.values, judged.rows.offset
+        self._row = {pair: row for row, pair in enumerate(_pairs(judged.rows))}
 
     def differ(self, now: Judged) -> NDArray[np.bool_]:
         """Which windows were not there, or are another row, or had other values in them or before them."""

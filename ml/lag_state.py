@@ -155,17 +155,17 @@ class LagState:
         )
         wanted = numbers[:, None] - np.arange(LOOK_BACK, -1, -1)
         there = self._number[slots[:, None], wanted % RING] == wanted
-        found = self._values[slots[:, None], wanted % RING]
-        found[~there] = np.nan
-        return Judged(rows, History(np.swapaxes(found, 1, 2), numbers * WINDOW_MS))
+        values = self._values[slots[:, None], wanted % RING]
+        values[~there] = np.nan
+        return Judged(rows, History(np.swapaxes(values, 1, 2), numbers * WINDOW_MS))
 
     def _slots(self, meter_id: I64) -> Indices:
         slots = [self._slot.setdefault(meter, len(self._slot)) for meter in meter_id.tolist()]
         while len(self._slot) > len(self._newest):
             self._allocate(2 * len(self._newest))
-        found = np.array(slots, dtype=np.intp)
-        self._meter[found] = meter_id
-        return found
+        indices = np.array(slots, dtype=np.intp)
+        self._meter[indices] = meter_id
+        return indices
 
     def _allocate(self, meters: int) -> None:
         before = len(self._newest)

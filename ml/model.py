@@ -66,8 +66,8 @@ def versions(models: Path) -> list[str]:
     """Complete versions, the oldest first."""
     if not models.is_dir():
         return []
-    found = [path.name for path in models.iterdir() if _VERSION.fullmatch(path.name)]
-    return sorted(found, key=_order)
+    names = [path.name for path in models.iterdir() if _VERSION.fullmatch(path.name)]
+    return sorted(names, key=_order)
 
 
 def _order(version: str) -> tuple[str, int]:

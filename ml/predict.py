@@ -130,11 +130,11 @@ class Predictor:
         fresh = np.array([not self._progress.is_judged(*place) for place in places], dtype=np.bool_)
         if not fresh.any():
             return
-        own = rows.chosen(fresh)
-        for suspects in self._judge.judge(own, self._profiles()):
+        new_rows = rows.chosen(fresh)
+        for suspects in self._judge.judge(new_rows, self._profiles()):
             self._emit(suspects)
-        for partition in np.unique(own.partition).tolist():
-            self._positions[partition] = int(own.offset[own.partition == partition].max()) + 1
+        for partition in np.unique(new_rows.partition).tolist():
+            self._positions[partition] = int(new_rows.offset[new_rows.partition == partition].max()) + 1
 
     def _settle(self, idle: bool) -> None:
         """See that everything emitted is in the log, and write that down; then look for new versions.
@@ -178,8 +178,8 @@ class Predictor:
         return True
 
     def _emit(self, suspects: Mapping[str, Suspects]) -> None:
-        for version, own in suspects.items():
-            self._count += self._results.emit(self._judging[version], own)
+        for version, of_version in suspects.items():
+            self._count += self._results.emit(self._judging[version], of_version)
 
     def _profiles(self) -> dict[str, F64]:
         return {version: model.profile for version, model in self._judging.items()}

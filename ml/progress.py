@@ -39,9 +39,9 @@ def read_progress(path: Path) -> Progress:
     if not path.exists():
         return Progress()
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        positions = {int(partition): int(offset) for partition, offset in said["positions"].items()}
-        return Progress(positions, said["rebuild_from_ms"], tuple(said["versions"]), int(said["results"]))
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        positions = {int(partition): int(offset) for partition, offset in saved["positions"].items()}
+        return Progress(positions, saved["rebuild_from_ms"], tuple(saved["versions"]), int(saved["results"]))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise SmartmeterError(f"{path} is damaged ({error}); remove it, and everything is judged again") from error
 

@@ -78,8 +78,8 @@ def fit(spark: SparkSession, features: F64, kinds: Kinds, parameters: ForestPara
     )
     fitted: PipelineModel = Pipeline(stages=[assembler, forest]).fit(frame)
     fitted.save(str(saved_to))
-    found = np.array(fitted.stages[-1].featureImportances.toArray())  # type: ignore[attr-defined]
-    return Fitted(read_trees(saved_to), found)
+    importance = np.array(fitted.stages[-1].featureImportances.toArray())  # type: ignore[attr-defined]
+    return Fitted(read_trees(saved_to), importance)
 
 
 def spark_probabilities(spark: SparkSession, saved: Path, features: F64) -> F64:
@@ -112,8 +112,8 @@ def read_trees(saved: Path) -> Forest:
     is_leaf = left < 0
     stats = np.array([node["impurityStats"] for node in nodes])
     weight = np.zeros(len(stats))
-    for one in range(stats.shape[1]):
-        weight += stats[:, one]
+    for kind in range(stats.shape[1]):
+        weight += stats[:, kind]
     splits = [node["split"] for node in nodes]
     return Forest(
         roots=roots,

@@ -42,10 +42,10 @@ def read_table(settings: Settings, most_windows: int) -> tuple[dict[str, Column]
 
 def columns_of(table: pa.Table) -> dict[str, Column]:
     """Columns of numbers; a null becomes NaN."""
-    found = {}
+    columns = {}
     for name in table.column_names:
         column = table.column(name)
         if column.null_count:
             column = column.cast(pa.float64())
-        found[name] = np.asarray(column.to_numpy())
-    return found
+        columns[name] = np.asarray(column.to_numpy())
+    return columns

@@ -79,17 +79,17 @@ def score_of(forest: Forest, features: F64) -> F64:
 def compared(before: Examples, test: Examples, score: F64, threshold: float) -> dict[str, Any]:
     """The model's figures, and each baseline's at the threshold that suits it best on the test itself."""
     judged = test.without_gaps
-    found = {"model": figures(test, score, threshold)}
+    by_name = {"model": figures(test, score, threshold)}
     runs = per_run(test, score)
     if len(runs) > 1:
-        found["model"]["per_run"] = {"runs": len(runs), "lowest": min(runs), "highest": max(runs)}
+        by_name["model"]["per_run"] = {"runs": len(runs), "lowest": min(runs), "highest": max(runs)}
     for name, baseline in SHOWN.items():
-        own = baseline(before, test)
-        found[name] = figures(test, own, best_threshold(test.positive[judged], own[judged]))
-        runs = per_run(test, own)
+        suspicion = baseline(before, test)
+        by_name[name] = figures(test, suspicion, best_threshold(test.positive[judged], suspicion[judged]))
+        runs = per_run(test, suspicion)
         if len(runs) > 1:
-            found[name]["per_run"] = {"runs": len(runs), "lowest": min(runs), "highest": max(runs)}
-    return found
+            by_name[name]["per_run"] = {"runs": len(runs), "lowest": min(runs), "highest": max(runs)}
+    return by_name
 
 
 def train_and_save(

@@ -48,9 +48,9 @@ class Episodes:
 
 def episodes(rates: Anomalies, seed: int, interval_ms: int, meter_id: I64, hour: I64) -> Episodes:
     """The anomalies that begin in this hour, shortened where the next hour's begins before they end."""
-    own, following = (_begun(rates, seed, interval_ms, meter_id, h) for h in (hour, hour + 1))
-    cut_ms = np.where(following.kind == NONE, own.end_ms, following.start_ms - interval_ms)
-    return Episodes(own.kind, own.start_ms, np.minimum(own.end_ms, cut_ms), own.size)
+    begun, following = (_begun(rates, seed, interval_ms, meter_id, h) for h in (hour, hour + 1))
+    cut_ms = np.where(following.kind == NONE, begun.end_ms, following.start_ms - interval_ms)
+    return Episodes(begun.kind, begun.start_ms, np.minimum(begun.end_ms, cut_ms), begun.size)
 
 
 def _begun(rates: Anomalies, seed: int, interval_ms: int, meter_id: I64, hour: I64) -> Episodes:

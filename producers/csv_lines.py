@@ -126,10 +126,10 @@ class LineParser:
     def _sequence(self, meter: I64, alive: NDArray[np.bool_]) -> I64:
         """Each line's number among its meter's lines; lines whose meter is unknown count for none."""
         sequence = np.zeros(len(meter), dtype=np.int64)
-        for number, own in _by_meter(meter, np.flatnonzero(alive)):
+        for number, of_meter in _by_meter(meter, np.flatnonzero(alive)):
             before = self._carried.lines_of.get(number, 0)
-            sequence[own] = before + np.arange(len(own))
-            self._carried.lines_of[number] = before + len(own)
+            sequence[of_meter] = before + np.arange(len(of_meter))
+            self._carried.lines_of[number] = before + len(of_meter)
         return sequence
 
     def _timestamps(self, rows: Rows, meter: I64, alive: NDArray[np.bool_], faults: list[Fault]) -> I64:
@@ -192,13 +192,13 @@ class LineParser:
             )
         alive[kept[back]] = False
         kept = kept[~back]
-        for number, own in _by_meter(meter, kept):
-            before = np.concatenate([[self._carried.last_ms_of.get(number, BEFORE_ALL)], timestamp[own][:-1]])
-            for row in own[timestamp[own] == before].tolist():
+        for number, of_meter in _by_meter(meter, kept):
+            before = np.concatenate([[self._carried.last_ms_of.get(number, BEFORE_ALL)], timestamp[of_meter][:-1]])
+            for row in of_meter[timestamp[of_meter] == before].tolist():
                 problem = f"meter {number} has a line for this instant already"
                 faults.append(Fault(row, self._options.date_column, self._time_text(rows[row]), problem))
                 alive[row] = False
-            self._carried.last_ms_of[number] = int(timestamp[own[-1]])
+            self._carried.last_ms_of[number] = int(timestamp[of_meter[-1]])
         if kept.size:
             self._carried.newest_ms = int(timestamp[kept[-1]])
 
@@ -210,11 +210,11 @@ class LineParser:
         """Lines whose power or voltage is missing."""
         marks = frozenset(self._options.missing)
         columns = [self._options.power_column, self._options.voltage_column]
-        found = np.zeros(len(rows), dtype=np.bool_)
+        missing = np.zeros(len(rows), dtype=np.bool_)
         for column in columns:
             if column is not None:
-                found |= np.array([text.strip() in marks for text in self._texts(rows, column)])
-        return found
+                missing |= np.array([text.strip() in marks for text in self._texts(rows, column)])
+        return missing
 
     def _power(self, rows: Rows, given: NDArray[np.bool_], faults: list[Fault]) -> Column:
         to_kw = KILOWATTS[self._options.power_unit]
@@ -257,9 +257,9 @@ class LineParser:
 def _by_meter(meter: I64, rows: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp]]]:
     """Each meter among the rows with its rows, in their order."""
     ordered = rows[np.argsort(meter[rows], kind="stable")]
-    for own in np.split(ordered, np.flatnonzero(np.diff(meter[ordered])) + 1):
-        if own.size:
-            yield int(meter[own[0]]), own
+    for of_meter in np.split(ordered, np.flatnonzero(np.diff(meter[ordered])) + 1):
+        if of_meter.size:
+            yield int(meter[of_meter[0]]), of_meter
 
 
 def _id(text: str) -> int:

@@ -80,11 +80,11 @@ def simulate(
     source = Simulator(simulation)
     one_key = simulation.buildings == 1
     buildings = range(1, simulation.buildings + 1)
-    found = NOTHING
+    held = NOTHING
     if period.resume:
-        found = kafka.held(buildings, lambda meter: 1 <= meter <= simulation.meters, one_key)
-    unsent = backlog(period, found, now_ms())
-    sender = _Sender(kafka.open(), found, throttle or Throttle(), one_key, kafka.stop, progress)
+        held = kafka.held(buildings, lambda meter: 1 <= meter <= simulation.meters, one_key)
+    unsent = backlog(period, held, now_ms())
+    sender = _Sender(kafka.open(), held, throttle or Throttle(), one_key, kafka.stop, progress)
     tick = sender.send_ticks(source, source.tick_at(unsent.first_ms), source.tick_at(unsent.end_ms))
     if period.live:
         _send_live(source, sender, tick, period.live_s, now_ms)
@@ -126,16 +126,16 @@ def import_csv(
     whole = contents(path, options, kafka.record)
     progress.note(f"{path}: {whole.readings:,} readings, {whole.missing:,} missing, {whole.unreadable:,} unreadable")
     one_key = len(whole.buildings) <= 1
-    found = NOTHING
+    held = NOTHING
     if resume_where_topic_ends and whole.readings:
-        found = kafka.held(whole.buildings, lambda meter: meter in whole.meters, one_key)
-    if found.newest_ms is not None and whole.last_ms is not None and found.newest_ms > whole.last_ms:
+        held = kafka.held(whole.buildings, lambda meter: meter in whole.meters, one_key)
+    if held.newest_ms is not None and whole.last_ms is not None and held.newest_ms > whole.last_ms:
         raise SmartmeterError(
-            f"the topic holds readings of these meters until {instant(found.newest_ms)}, {path} ends at "
+            f"the topic holds readings of these meters until {instant(held.newest_ms)}, {path} ends at "
             f"{instant(whole.last_ms)}; so it cannot be told which of the file's are there. Give the file a meter of "
             "its own, or send all with --no-resume: those that are there then come twice, which changes no aggregate"
         )
-    sender = _Sender(kafka.open(), found, throttle or Throttle(), one_key, kafka.stop, progress)
+    sender = _Sender(kafka.open(), held, throttle or Throttle(), one_key, kafka.stop, progress)
     for batch in batches(path, options, kafka.record):
         sender.send(batch.columns)
         if sender.stop.is_set():
@@ -164,21 +164,21 @@ class _Kafka:
         contract = ContractReader(self._dataset, self._registry)
         margin_ms = 1 if one_key else int(1000 * CHUNK_MAX_S)
         reader = TailReader(self._settings, self._dataset.topic, contract, self._progress.note)
-        found = resume(*reader.read(partitions, keys, wanted, margin_ms), margin_ms)
-        if found.newest_ms is not None:
+        held = resume(*reader.read(partitions, keys, wanted, margin_ms), margin_ms)
+        if held.newest_ms is not None:
             self._progress.note(
-                f"the topic holds these meters' readings until {instant(found.newest_ms)}: going on there"
+                f"the topic holds these meters' readings until {instant(held.newest_ms)}: going on there"
             )
-        return found
+        return held
 
 
 class _Sender:
     """Sends readings chunk by chunk, leaves out what the topic holds, and counts."""
 
     def __init__(
-        self, sink: KafkaSink, found: Resume, throttle: Throttle, one_key: bool, stop: Event, progress: ProgressDisplay
+        self, sink: KafkaSink, held: Resume, throttle: Throttle, one_key: bool, stop: Event, progress: ProgressDisplay
     ) -> None:
-        self._sink, self._found, self._throttle, self._progress = sink, found, throttle, progress
+        self._sink, self._held, self._throttle, self._progress = sink, held, throttle, progress
         self.stop = stop
         # One key is one partition, and that cannot run ahead of itself.
         self._chunk_ms = None if one_key else int(1000 * throttle.chunk_s)
@@ -206,7 +206,7 @@ class _Sender:
             if self._chunk is not None and piece.chunk != self._chunk:
                 self.flush()
             self._chunk = piece.chunk
-            lacking = take(piece.columns, self._found.lacking(piece.columns))
+            lacking = take(piece.columns, self._held.lacking(piece.columns))
             self.already_there += length(piece.columns) - length(lacking)
             if length(lacking):
                 self._send_now(lacking)
@@ -240,7 +240,7 @@ class _Sender:
             self.unreadable,
             self._first_ms,
             self._last_ms,
-            self._found.newest_ms,
+            self._held.newest_ms,
             self.stop.is_set(),
             time.monotonic() - self._started,
         )

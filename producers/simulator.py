@@ -117,12 +117,12 @@ class Simulator:
             chosen = np.flatnonzero(episode.kind == kind)
             if not chosen.size:
                 continue
-            own, when = meters[chosen], active[:, chosen]
+            affected, when = meters[chosen], active[:, chosen]
             if kind == injected.LOAD_SPIKE:
-                changed = load[:, own] + injected.spike_w(episode.size[chosen])
+                changed = load[:, affected] + injected.spike_w(episode.size[chosen])
             else:
-                changed = injected.low_w(draw(self.settings.seed, LOW, self._meter_id[own], time_ms))
-            load[:, own] = np.where(when, changed, load[:, own])
+                changed = injected.low_w(draw(self.settings.seed, LOW, self._meter_id[affected], time_ms))
+            load[:, affected] = np.where(when, changed, load[:, affected])
 
     def _change_readings(
         self, watts: F64, voltage: F64, meters: NDArray[np.intp], active: Mask, episode: Episodes, time_ms: I64
@@ -132,18 +132,18 @@ class Simulator:
             chosen = np.flatnonzero(episode.kind == kind)
             if not chosen.size:
                 continue
-            own, when, size = meters[chosen], active[:, chosen], episode.size[chosen]
+            affected, when, size = meters[chosen], active[:, chosen], episode.size[chosen]
             if kind == injected.FAULT_SPIKE:
-                watts[:, own] += when * np.floor(injected.spike_w(size))
+                watts[:, affected] += when * np.floor(injected.spike_w(size))
             elif kind == injected.VOLTAGE:
-                noise = NOISE_V * normal(draw(self.settings.seed, VOLTAGE_NOISE, self._meter_id[own], time_ms))
-                voltage[:, own] = np.where(
-                    when, injected.hundredths(injected.excursion_v(size) + noise), voltage[:, own]
+                noise = NOISE_V * normal(draw(self.settings.seed, VOLTAGE_NOISE, self._meter_id[affected], time_ms))
+                voltage[:, affected] = np.where(
+                    when, injected.hundredths(injected.excursion_v(size) + noise), voltage[:, affected]
                 )
             else:
-                last_watts, last_voltage = self._before(own, episode.start_ms[chosen])
-                watts[:, own] = np.where(when, last_watts, watts[:, own])
-                voltage[:, own] = np.where(when, last_voltage, voltage[:, own])
+                last_watts, last_voltage = self._before(affected, episode.start_ms[chosen])
+                watts[:, affected] = np.where(when, last_watts, watts[:, affected])
+                voltage[:, affected] = np.where(when, last_voltage, voltage[:, affected])
 
     def _before(self, meters: NDArray[np.intp], start_ms: I64) -> tuple[F64, F64]:
         """The last reading of each meter before its anomaly; it is always an ordinary one, of the same hour."""

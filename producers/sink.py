@@ -146,13 +146,13 @@ def topics(settings: SinkSettings) -> dict[str, list[int]]:
     """
     client = kafka_client.admin(settings.kafka)
     try:
-        found = client.list_topics(timeout=settings.answer_timeout_s).topics
+        metadata = client.list_topics(timeout=settings.answer_timeout_s).topics
     except KafkaException as error:
         raise SmartmeterError(
             f"Kafka at {settings.kafka} did not answer in {settings.answer_timeout_s:g} s "
             f"({error.args[0].str()}): is it running? `smartmeter status` tells, `smartmeter up` starts it"
         ) from error
-    return {name: sorted(topic.partitions) for name, topic in found.items()}
+    return {name: sorted(topic.partitions) for name, topic in metadata.items()}
 
 
 def message_keys(template: str, columns: Columns) -> list[bytes]:

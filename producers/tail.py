@@ -54,7 +54,7 @@ class _Partition:
         times = [ms for _, ms in window]
         self.oldest_ms = min(times) if self.oldest_ms is None else min(self.oldest_ms, *times)
         self.newest_ms = max(times) if self.newest_ms is None else max(self.newest_ms, *times)
-        self.readings = [one for one in (*self.readings, *window) if one[1] >= self.newest_ms - margin_ms]
+        self.readings = [reading for reading in (*self.readings, *window) if reading[1] >= self.newest_ms - margin_ms]
 
 
 class TailReader:
@@ -88,8 +88,8 @@ class TailReader:
             raise self._silent(error.args[0].str()) from error
         finally:
             self._consumer.close()
-        found = np.array([one for part in parts for one in part.readings], dtype=np.int64).reshape(-1, 2)
-        return found[:, 0], found[:, 1]
+        readings = np.array([reading for part in parts for reading in part.readings], dtype=np.int64).reshape(-1, 2)
+        return readings[:, 0], readings[:, 1]
 
     def _bounds(self, number: int) -> _Partition:
         where = TopicPartition(self._topic, number)

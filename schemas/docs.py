@@ -20,8 +20,8 @@ def render(datasets: Mapping[str, Dataset]) -> dict[str, str]:
 
 def differences(wanted: Mapping[str, str], folder: Path = FOLDER) -> list[str]:
     """Names of the pages in `folder` that are missing, superfluous or not as wanted, sorted."""
-    found = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.md")}
-    return sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+    existing = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.md")}
+    return sorted(name for name in {*wanted, *existing} if wanted.get(name) != existing.get(name))
 
 
 def write(wanted: Mapping[str, str], folder: Path = FOLDER) -> None:

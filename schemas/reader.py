@@ -76,9 +76,9 @@ def _bounds(field: Field) -> tuple[Any, Any]:
 
 
 def _demand(field: Field) -> str:
-    said = [
+    demands = [
         f"{words} {bound}"
         for words, bound in (("at least", field.minimum), ("at most", field.maximum))
         if bound is not None
     ]
-    return f"it must be {' and '.join(said)}" if said else f"no {field.type} that can be used"
+    return f"it must be {' and '.join(demands)}" if demands else f"no {field.type} that can be used"

@@ -64,13 +64,13 @@ class Registry:
         known = (subject, record.schema)
         if known not in self._ids:
             path = f"/subjects/{quote(subject, safe='')}"
-            found = self._ask("POST", path, _avro(record), unknown=(UNKNOWN_SUBJECT, UNKNOWN_SCHEMA))
-            if found is None:
+            answer = self._ask("POST", path, _avro(record), unknown=(UNKNOWN_SUBJECT, UNKNOWN_SCHEMA))
+            if answer is None:
                 raise NotRegistered(
                     f"{record.name} as declared is not registered in subject {subject} at {self._where}: "
                     "run `smartmeter apply`"
                 )
-            self._ids[known] = int(found["id"])
+            self._ids[known] = int(answer["id"])
         return self._ids[known]
 
     def schema_by_id(self, schema_id: int) -> str | None:
@@ -100,8 +100,8 @@ class Registry:
         For `apply` only, as two that race on a new subject may register twice. An incompatible record is
         RegistryRefused with code INCOMPATIBLE.
         """
-        found = self._ask("POST", f"/subjects/{quote(subject, safe='')}/versions", _avro(record))
-        return int(found["id"])
+        answer = self._ask("POST", f"/subjects/{quote(subject, safe='')}/versions", _avro(record))
+        return int(answer["id"])
 
     def subjects(self) -> list[str]:
         """Names of all subjects, sorted."""
@@ -110,8 +110,8 @@ class Registry:
     def compatibility(self, subject: str | None = None) -> str | None:
         """The subject's own level of compatibility, None where it has none; without a subject, the registry's level."""
         path = "/config" if subject is None else f"/config/{quote(subject, safe='')}"
-        found = self._ask("GET", path, unknown=(UNKNOWN_SUBJECT, NO_OWN_COMPATIBILITY))
-        return None if found is None else str(found["compatibilityLevel"])
+        answer = self._ask("GET", path, unknown=(UNKNOWN_SUBJECT, NO_OWN_COMPATIBILITY))
+        return None if answer is None else str(answer["compatibilityLevel"])
 
     def set_compatibility(self, subject: str, level: str) -> None:
         """Set the subject's own level, for example FULL_TRANSITIVE; harmless when it is set already."""

@@ -90,8 +90,8 @@ def _require_repository(folder: Path) -> None:
 
 
 def _commit(folder: Path, ref: str) -> str | None:
-    found = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
-    return found.stdout.decode().strip() or None
+    completed = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    return completed.stdout.decode().strip() or None
 
 
 def _git(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[bytes]":

@@ -100,8 +100,8 @@ def _intake() -> Table:
     said = "mapFromArrays(arrayReverse(`_headers.name`), arrayReverse(`_headers.value`)) AS said"
     redriven = f"said[{literal(REDRIVEN)}]"
     is_note = f"({redriven}) != ''"
-    own = " AND ".join(f"(NOT startsWith(h.1, {literal(prefix)}))" for prefix in (CONNECT, OWN))
-    kept = f"arrayFilter(h -> ({own}), arrayZip(`_headers.name`, `_headers.value`))"
+    is_original = " AND ".join(f"(NOT startsWith(h.1, {literal(prefix)}))" for prefix in (CONNECT, OWN))
+    kept = f"arrayFilter(h -> ({is_original}), arrayZip(`_headers.name`, `_headers.value`))"
     lines = [
         f"if({is_note}, 'redriven', 'letter') AS kind",
         f"if({is_note}, origin[1], said[{literal(f'{CONNECT}topic')}]) AS topic",

@@ -44,7 +44,7 @@ class Report:
             if positions.behind
         ]
         parts: tuple[Mapping[str, Positions | Comparison | Letters], ...] = (self.positions, self.values, self.letters)
-        return behind + [failure for part in parts for one in part.values() for failure in one.failures]
+        return behind + [failure for part in parts for account in part.values() for failure in account.failures]
 
     @property
     def may_come(self) -> bool:

@@ -15,14 +15,14 @@ def closed_before(closings: Mapping[str, Closing], newest_reading: NewestReading
 
     It is reckoned from the newest row that each source can have emitted, so a silence of the meters closes nothing.
     """
-    found: dict[str, datetime] = {}
-    asked: dict[Closing, datetime] = {}
+    closed: dict[str, datetime] = {}
+    answers: dict[Closing, datetime] = {}
     for name, closing in closings.items():
-        if closing not in asked:
-            newest = _newest_row(closing, newest_reading, found.get(closing.source))
-            asked[closing] = EPOCH if newest is None else newest - timedelta(seconds=closing.lateness_s)
-        found[name] = asked[closing]
-    return found
+        if closing not in answers:
+            newest = _newest_row(closing, newest_reading, closed.get(closing.source))
+            answers[closing] = EPOCH if newest is None else newest - timedelta(seconds=closing.lateness_s)
+        closed[name] = answers[closing]
+    return closed
 
 
 def _newest_row(

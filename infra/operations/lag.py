@@ -24,7 +24,7 @@ def committed(kafka: KafkaConnection, group: str, topic: str, extents: list[Exte
     except KafkaException as error:
         raise SmartmeterError(f"Kafka did not say how far group {group} is: {error.args[0].str()}") from error
     begins = {extent.partition: extent.begin for extent in extents}
-    return {found.partition: max(found.offset, begins[found.partition]) for found in answer.topic_partitions or ()}
+    return {at.partition: max(at.offset, begins[at.partition]) for at in answer.topic_partitions or ()}
 
 
 def messages_behind(log: Log, topic: str, extents: list[Extent], reads_next: Mapping[int, int]) -> int:

@@ -73,8 +73,8 @@ class Rebuilding:
         try:
             self._perform([create_statement(table) for table in tables(shadow, self._deployment.connection)])
             extents = log.extents(dataset.topic)
-            for one in (shadow, dataset):
-                self._await(one, log, extents)
+            for each in (shadow, dataset):
+                self._await(each, log, extents)
             positions = self._prove(shadow, extents, query, log)
             before, after = checksums(dataset, (dataset.name, shadow.name), query, extents)
             self._tell(f"{dataset.name}: old {before}; new {after}")
@@ -96,8 +96,8 @@ class Rebuilding:
             )
             self._await(shadow, log, [Extent(partition, 0, offset) for partition, offset in where_old_stopped.items()])
             self._perform([f"DROP TABLE IF EXISTS {name}" for name in (new.intake, new.queue)])
-            for one, other in ((old.table, new.table), (old.unreadable, new.unreadable)):
-                self._perform([f"EXCHANGE TABLES {one} AND {other}"])
+            for current, rebuilt in ((old.table, new.table), (old.unreadable, new.unreadable)):
+                self._perform([f"EXCHANGE TABLES {current} AND {rebuilt}"])
         finally:
             self._repair_reading(dataset)
 

@@ -69,8 +69,8 @@ class Repairing:
         if not allow_incomplete:
             self._refuse_if_removed(span)
         with closing(connect(self.settings)) as client:
-            found = late.hours(query_with(client), span.start, span.end)
-        return self._recompute(found, [])
+            hours = late.hours(query_with(client), span.start, span.end)
+        return self._recompute(hours, [])
 
     def open(self, allow_incomplete: bool = False) -> Recomputed:
         """Recompute the windows that the stream still holds open once it has read what the topics hold now."""
@@ -90,8 +90,8 @@ class Repairing:
             query = query_with(client)
             closings = what_closes(self.settings.data_dir, self.grains, self.stream_settings)
             closed = closed_before(closings, partial(late.newest_reading, query))
-            found = late.late_readings(query, closed[late.FIRST_STATS])
-            hours = {one.hour for one in found}
+            late_readings = late.late_readings(query, closed[late.FIRST_STATS])
+            hours = {each.hour for each in late_readings}
             for grain in self.grains.values():
                 for name in grain.emits.keys() - {late.FIRST_STATS}:
                     window = timedelta(seconds=grain.window_s)
@@ -99,10 +99,12 @@ class Repairing:
             # What a reading still holds after the hour counts there.
             hours |= {hour + late.HOUR for hour in hours}
             with_counts = [(hour, count) for hour, count in late.hours(query, None, None) if hour in hours]
-        self.tell(f"{sum(one.late for one in found):,} late readings in {len(with_counts):,} hours to recompute")
-        return self._recompute(with_counts, found)
+        self.tell(
+            f"{sum(each.late for each in late_readings):,} late readings in {len(with_counts):,} hours to recompute"
+        )
+        return self._recompute(with_counts, late_readings)
 
-    def _recompute(self, hours: Sequence[tuple[datetime, int]], found: Sequence[LateReadings]) -> Recomputed:
+    def _recompute(self, hours: Sequence[tuple[datetime, int]], late_readings: Sequence[LateReadings]) -> Recomputed:
         spans = late.batches(hours, READINGS_MAX)
         readings = sum(count for _, count in hours)
         rows: dict[str, int] = {}
@@ -112,8 +114,8 @@ class Repairing:
             open_context(self.settings, self.stream_settings, spark_runtime()) as context,
             closing(connect(self.settings)) as client,
         ):
-            if found:
-                publish_late(context, found)
+            if late_readings:
+                publish_late(context, late_readings)
             ids = SchemaIds(context.datasets[RAW], context.registry)
             for number, (start, end) in enumerate(spans, 1):
                 span = Span(start, end)
@@ -122,7 +124,7 @@ class Repairing:
                     rows[topic] = rows.get(topic, 0) + count
                 done = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
                 self.tell(f"{number} of {len(spans)}: {done} recomputed, {sum(rows.values()):,} rows so far")
-        return Recomputed(rows, readings, sum(one.late for one in found))
+        return Recomputed(rows, readings, sum(each.late for each in late_readings))
 
     def _begins(self) -> dict[int, int]:
         with Log(self.settings.kafka) as log:
@@ -182,12 +184,15 @@ def stream_behind(settings: Settings, log: Log, grain: str, topic: str, extents:
     return messages_behind(log, topic, extents, {int(partition): offset for partition, offset in offsets.items()})
 
 
-def publish_late(context: Context, found: Iterable[LateReadings]) -> None:
+def publish_late(context: Context, counts: Iterable[LateReadings]) -> None:
     """Publish the counts to topic late_readings; returns when they are acknowledged."""
     dataset = context.datasets["late_readings"]
     schema_id = context.registry.id_of(dataset.subject, dataset.latest)
     types = ", ".join(f"{field.name} {spark_type(field)}" for field in dataset.latest.fields)
-    rows = [(one.meter_id, one.building_id, one.hour, one.hour + late.HOUR, one.readings, one.late) for one in found]
+    rows = [
+        (count.meter_id, count.building_id, count.hour, count.hour + late.HOUR, count.readings, count.late)
+        for count in counts
+    ]
     frame = context.spark.createDataFrame(rows, types)
     columns = {field.name: F.col(field.name) for field in dataset.latest.fields}
     sent = frame.select("window_start", message(dataset, schema_id, columns).alias("message"))

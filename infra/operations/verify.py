@@ -45,8 +45,8 @@ def verify(settings: Settings, wait_s: float, progress: Callable[[str], None]) -
 def last_verification(data_dir: Path) -> dict[str, Any] | None:
     """The report of the last verification here as plain values, with `at` (seconds since 1970); None without one."""
     path = _file(data_dir)
-    found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return found
+    report: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return report
 
 
 def _keep(data_dir: Path, report: Report) -> None:

@@ -44,9 +44,9 @@ def of_batches(progress: Mapping[str, Any], seen: dict[str, int]) -> list[Figure
     `seen` holds the last batch of each grain and is kept up; the first progress that is met counts as new.
     """
     figures = []
-    for grain, told in progress.get("grains", {}).items():
-        batch = told["progress"]
-        figures.append(Figure("restarts", "stream", grain, told["restarts"]))
+    for grain, status in progress.get("grains", {}).items():
+        batch = status["progress"]
+        figures.append(Figure("restarts", "stream", grain, status["restarts"]))
         if not batch:
             continue
         figures += [Figure(name, "stream", grain, batch[name]) for name in ("state_rows", "state_bytes")]
@@ -72,8 +72,8 @@ def predict_lag(progress: Progress, topic: str, ends: Mapping[int, int]) -> list
 def stream_lag(progress: Mapping[str, Any], ends: Mapping[str, Mapping[int, int]]) -> list[Figure]:
     """How far each grain is behind the end of the topic that it reads."""
     figures = []
-    for grain, told in progress.get("grains", {}).items():
-        for topic, offsets in (told["progress"].get("end_offsets") or {}).items():
+    for grain, status in progress.get("grains", {}).items():
+        for topic, offsets in (status["progress"].get("end_offsets") or {}).items():
             reached = offsets or {}
             behind = sum(
                 max(0, end - int(reached.get(str(partition), 0))) for partition, end in ends.get(topic, {}).items()

@@ -90,21 +90,23 @@ class Sources:
             self._client.close()
 
     def _processes(self) -> list[Figure]:
-        told = []
+        figures = []
         for part in Stack(self._settings.data_dir).status():
             if part.resident_bytes is not None and part.uptime_s is not None:
-                told.append(Figure("resident_bytes", part.part, "", part.resident_bytes))
-                told.append(Figure("uptime_s", part.part, "", part.uptime_s))
-        return told
+                figures.append(Figure("resident_bytes", part.part, "", part.resident_bytes))
+                figures.append(Figure("uptime_s", part.part, "", part.uptime_s))
+        return figures
 
     def _kafka(self) -> list[Figure]:
         if self._admin is None:
             self._admin = kafka_client.admin(self._settings.kafka, {"log_level": 0})
         ends = _ends(self._admin, [dataset.topic for dataset in self._datasets.values()])
-        told = [Figure("end_offset_messages", "kafka", topic, sum(found.values())) for topic, found in ends.items()]
-        told += _clickhouse_lag(self._admin, self._datasets, ends)
-        told += predict_lag(predicted(progress_file(self._settings.data_dir)), FEATURES, ends.get(FEATURES, {}))
-        return told + stream_lag(read_progress(self._settings.data_dir), ends)
+        figures = [
+            Figure("end_offset_messages", "kafka", topic, sum(offsets.values())) for topic, offsets in ends.items()
+        ]
+        figures += _clickhouse_lag(self._admin, self._datasets, ends)
+        figures += predict_lag(predicted(progress_file(self._settings.data_dir)), FEATURES, ends.get(FEATURES, {}))
+        return figures + stream_lag(read_progress(self._settings.data_dir), ends)
 
     def _clickhouse(self) -> list[Figure]:
         self._tables = set()
@@ -117,7 +119,7 @@ class Sources:
         newest = self._client.query(" UNION ALL ".join(map(_newest, applied))).result_rows
         unreadable = self._client.query(" UNION ALL ".join(map(_unreadable, applied))).result_rows
         now_ms = time.time() * 1000
-        told = [
+        figures = [
             Figure("newest_row_age_s", "clickhouse", name, max(0.0, (now_ms - newest_ms) / 1000))
             for name, newest_ms, count in newest
             if count
@@ -125,13 +127,13 @@ class Sources:
         totals = dict.fromkeys(applied, 0)
         for name, reason, count in unreadable:
             totals[name] += count
-            told.append(Figure("set_aside_by_reason_messages", consumer_group(name), reason, count))
-        told += [Figure("set_aside_messages", consumer_group(name), "", count) for name, count in totals.items()]
+            figures.append(Figure("set_aside_by_reason_messages", consumer_group(name), reason, count))
+        figures += [Figure("set_aside_messages", consumer_group(name), "", count) for name, count in totals.items()]
         if DEAD_LETTERS in self._tables:
             [(waiting, redriven)] = self._client.query(LETTERS).result_rows
-            told.append(Figure("dead_letter_messages", "dead-letters", "waiting", waiting))
-            told.append(Figure("dead_letter_messages", "dead-letters", "redriven", redriven))
-        return told
+            figures.append(Figure("dead_letter_messages", "dead-letters", "waiting", waiting))
+            figures.append(Figure("dead_letter_messages", "dead-letters", "redriven", redriven))
+        return figures
 
     def _subjects(self) -> list[Figure]:
         return [
@@ -167,12 +169,12 @@ def _clickhouse_lag(admin: AdminClient, datasets: Mapping[str, Dataset], ends: E
             request = [ConsumerGroupTopicPartitions(group, asked)]
             answer = admin.list_consumer_group_offsets(request, request_timeout=KAFKA_TIMEOUT_S)[group]
             answers.append((dataset, answer))
-    told = []
+    figures = []
     for dataset, answer in answers:
         reached = {at.partition: max(at.offset, 0) for at in answer.result().topic_partitions}
         behind = sum(end - reached.get(partition, 0) for partition, end in ends[dataset.topic].items())
-        told.append(Figure("lag_messages", consumer_group(dataset.name), dataset.topic, max(behind, 0)))
-    return told
+        figures.append(Figure("lag_messages", consumer_group(dataset.name), dataset.topic, max(behind, 0)))
+    return figures
 
 
 def _newest(name: str) -> str:

@@ -33,14 +33,14 @@ class Windows:
         for figure in figures:
             key = (figure.metric, figure.part, figure.target, start_ms)
             value = float(figure.value)
-            found = self._open.get(key)
-            if found is None:
+            readings = self._open.get(key)
+            if readings is None:
                 self._open[key] = Readings(1, value, value, value, value)
                 continue
-            found.count += 1
-            found.total += value
-            found.least, found.greatest = min(found.least, value), max(found.greatest, value)
-            found.last = value
+            readings.count += 1
+            readings.total += value
+            readings.least, readings.greatest = min(readings.least, value), max(readings.greatest, value)
+            readings.last = value
 
     def closed(self, now_ms: int | None) -> list[dict[str, Any]]:
         """Rows of the windows that ended by `now_ms`, and of all of them for None; each is given out once."""
