@@ -1,8 +1,8 @@
-"""What the stream has left out: readings of windows that were closed when they came, found by comparing counts.
+"""What the stream missed: readings that came after their window was closed, found by comparing counts.
 
-raw_data holds every reading, and a row of an aggregate says how many it counts. Where a closed window's rows count
-fewer, readings were late, or a part of the stream was without its state; `smartmeter repair --late` recomputes there.
-All of it is SQL over the merged views; the functions give what to run and read what comes back.
+raw_data holds every reading, and each row of an aggregate says how many readings it counts. If a closed window's rows
+count fewer, readings were late, or a part of the stream ran without its state; `smartmeter repair --late` recomputes
+there. Everything is SQL over the merged views: the functions write it and read the answers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -128,7 +128,7 @@ def fewer(ranges: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]
 
 
 def batches(hours: Sequence[tuple[datetime, int]], most: int) -> list[tuple[datetime, datetime]]:
-    """Hours with their counts, in order, cut into spans [start, end) of at most `most` readings, or of one hour.
+    """Cut hours, in order and with their counts, into spans [start, end) of at most `most` readings or one hour.
 
     Hours that do not follow each other are in different spans.
     """

@@ -1,6 +1,6 @@
-"""Histories split by time and by meter: what is learned from, what the threshold is chosen on, what judges.
+"""Histories split by time and by meter: to learn from, to choose the threshold on, and to judge by.
 
-The test is later than all that training saw, and a fifth of the meters are in no training at all.
+The test is later than everything that training saw. A fifth of the meters is in no training at all.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class Data:
     """What the data are, for the manifest."""
 
     def check(self) -> None:
-        """Raises SmartmeterError where a part has too few anomalies to learn from or to judge by."""
+        """Raise SmartmeterError where a part has too few anomalies to learn from or to judge by."""
         for part, least in LEAST.items():
             windows: Examples = getattr(self, part)
             anomalies = int((windows.positive & windows.without_gaps).sum())
@@ -67,9 +67,10 @@ class Data:
 
 
 def unseen_of(meters: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The meters that training does not see: a fifth of all, by a hash of the id, so that others change nothing.
+    """The meters that training does not see: a fifth of all, by a hash of the id, so that further meters change
+    nothing.
 
-    Of fewer than five none.
+    Of fewer than five meters it takes none.
     """
     known = np.unique(meters)
     if len(known) < UNSEEN_ONE_IN:
@@ -135,10 +136,10 @@ def injected(
     seed: int,
     train_seeds: int = INJECTIONS_FIT,
 ) -> Data:
-    """Real readings with anomalies injected many times over: the first days are learned from, the last ones judge.
+    """Real readings with anomalies injected many times over. The first days train, the last ones judge.
 
-    Without a file of its own the test has the last 30 % of the days, whole ones. Validation has the last fifth (at
-    least one day) of the days before.
+    Without `test_path` the test is the last 30 % of the days, in whole days. Validation is the last fifth (at least one
+    day) of the days before.
     """
     readings = _read(path, options)
     first = int(readings["timestamp"].min()) // DAY_MS * DAY_MS

@@ -1,4 +1,4 @@
-"""Judging a model, with the baselines beside it: on the platform's own table, or on real readings with injections."""
+"""Judging a model beside the baselines: on the platform's own table, or on real readings with injections."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from stream_processing.session import SparkRuntime
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures, and what the plots are made of."""
+    """The figures, and what the plots are drawn from."""
 
     figures: dict[str, Any]
     """As JSON has it: `model`, `data`, `threshold`, and under `metrics` the model and each baseline."""
@@ -46,8 +46,8 @@ def newest(data_dir: Path, version: str | None) -> Model:
 def on_table(model: Model, rows: Columns, source: dict[str, Any]) -> Evaluation:
     """Judge a model on the table of features.
 
-    A model that learned from this table is judged on what is later than its training; one that learned from something
-    else on all of it, and then the baselines may know all of it too, which favours them.
+    A model that learned from this table is judged on rows later than its training. Another model is judged on all rows;
+    the baselines may then learn from all rows too, which favours them.
     """
     if not length(rows):
         raise SmartmeterError("nothing to judge by: the table of features is empty; send readings first")

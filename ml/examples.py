@@ -21,7 +21,7 @@ KEPT = (
 
 @dataclass(frozen=True)
 class Examples:
-    """Windows in the order of run, meter and time. Of one run all windows of a meter and instant are there once."""
+    """Windows in the order of run, meter and time. Each window of a meter occurs once in a run."""
 
     features: F64
     kind: Kinds
@@ -45,7 +45,7 @@ class Examples:
 
     @property
     def without_gaps(self) -> Mask:
-        """Windows that the headline figures are made of: those whose only fault is missing readings are left out."""
+        """The windows of the headline figures: all but those whose only fault is missing readings."""
         is_no_gap: Mask = self.kind != GAP
         return is_no_gap
 
@@ -62,7 +62,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """The rows that count of one run, with their kinds."""
+    """The merged rows (law 3) of one run, with their kinds."""
 
     merged: Merged
     kind: Kinds
@@ -70,7 +70,7 @@ class LabelledRows:
 
 
 def labelled_rows(rows: Columns) -> LabelledRows:
-    """Rows of the contract, labels included, in any order and with repeats."""
+    """Merge rows of the contract, labels included, which may come in any order and more than once."""
     table, chosen = merged(rows)
     kept = take(rows, chosen)
     return LabelledRows(table, kinds_of(kept), {name: np.asarray(kept[name]) for name in KEPT})

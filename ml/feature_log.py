@@ -1,6 +1,6 @@
-"""The topic of features, followed by a thread of its own, and read again where old windows are to be judged.
+"""The topic of features: followed by a thread of its own, and read again to judge old windows.
 
-All of predict's reading is here, by way of `schemas.subscription`, which waits for what is down.
+All of predict's reading is here. It uses `schemas.subscription`, which waits for what is down.
 """
 
 import logging
@@ -29,13 +29,13 @@ events = logging.getLogger(__name__)
 
 
 class Stopped(Exception):  # noqa: N818
-    """Told to stop while reading something that is of use only as a whole."""
+    """Told to stop in the middle of a reading that is of use only as a whole."""
 
 
 class FeatureLog:
-    """Rows in the order of each partition. `follow` once, then `take`; an error of the reading thread is raised there.
+    """Rows in the order of each partition. Call `follow` once, then `take`, which raises the reading thread's errors.
 
-    An unreadable row is logged and counted here; ClickHouse's intake, which reads the same topic, keeps it.
+    An unreadable row is logged and counted here. ClickHouse's intake, which reads the same topic, keeps it.
     """
 
     def __init__(self, settings: Settings, stop: Event) -> None:
@@ -46,12 +46,12 @@ class FeatureLog:
         self.unreadable = 0
 
     def follow(self, from_ms: int | None) -> None:
-        """Begin to read, at the first row that the log got at this time or later; None: at the beginning."""
+        """Begin to read at the first row that came into the log at this time or later; None: at the beginning."""
         self._thread = Thread(target=self._read, args=(_start(from_ms),), name="feature-log", daemon=True)
         self._thread.start()
 
     def take(self, most: int, wait_s: float) -> FeatureRows:
-        """Up to `most` rows that are there; waits up to `wait_s` for the first one."""
+        """Up to `most` rows that are there. Waits up to `wait_s` for the first one."""
         taken: list[Received] = []
         while len(taken) < most:
             try:
@@ -64,7 +64,7 @@ class FeatureLog:
         return _rows(taken)
 
     def reread(self, spans: Spans, until: Mapping[int, int]) -> FeatureRows:
-        """All rows of these meters and windows, in each partition up to before this offset."""
+        """All rows of these meters and windows, in each partition those before its offset in `until`."""
         wanted_rows = []
         for got in self._until_end("beginning"):
             span = spans.get(got.values["meter_id"])
@@ -74,7 +74,7 @@ class FeatureLog:
         return _rows(wanted_rows)
 
     def before(self, from_ms: int | None, until: Mapping[int, int], most: int) -> Iterator[FeatureRows]:
-        """The rows from this time of the log on, in each partition up to before this offset, `most` at once."""
+        """The rows that came into the log from this time on, before the offsets in `until`, `most` at once."""
         taken: list[Received] = []
         for got in self._until_end(_start(from_ms)):
             if got.position.offset < until.get(got.position.partition, 0):
@@ -85,7 +85,7 @@ class FeatureLog:
         yield _rows(taken)
 
     def _until_end(self, start: Start) -> Iterator[Received]:
-        """What is there now; raises Stopped when told to stop before its end."""
+        """What the topic holds now. Raises Stopped when told to stop before the end."""
         with subscribe(
             DATASET,
             self._settings,

@@ -1,4 +1,4 @@
-"""Tables of windows to the histories that features are made of: the batch side of what serving does row by row."""
+"""Rows to the histories that features are made of: for batches, what serving does row by row."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,9 +29,10 @@ class Merged:
 
 
 def merged(rows: Columns) -> tuple[Merged, NDArray[np.intp]]:
-    """Of rows in any order those that count (law 3: the most events, then the latest offset), and where they stood.
+    """The merged rows (law 3: the most events, then the latest offset) of rows in any order, and their places among
+    them.
 
-    Without an `offset` column the later row counts as the later one.
+    Without an `offset` column the later row has the later offset.
     """
     meter, start, count = (rows[name].astype(np.int64) for name in ("meter_id", "window_start", "event_count"))
     offset = rows["offset"] if "offset" in rows else np.arange(length(rows))
@@ -49,7 +50,7 @@ def input_values(rows: Columns) -> F32:
 
 
 def histories(table: Merged, chosen: NDArray[np.intp]) -> Iterator[History]:
-    """The chosen rows with the windows before them, in chunks of bounded size and in order."""
+    """The chosen rows with the windows before them, in order and in batches of bounded size."""
     numbers = table.number
     for begin in range(0, len(chosen), CHUNK):
         rows = chosen[begin : begin + CHUNK]

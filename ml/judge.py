@@ -1,8 +1,8 @@
-"""Which windows are to be judged when rows come, and what their features are then.
+"""Which windows must be judged when rows come, and their features.
 
-In the end every window has been judged with the rows that count by then, whatever the order in which they came: a row
-that comes late, or replaces another, has the windows judged anew whose features it changed. What the lag state cannot
-tell is judged from the log, which a function given by the caller reads again.
+In the end every window has been judged with its merged rows, whatever the order in which rows came. A row that comes
+late or replaces another one causes the windows whose features it changes to be judged again. Windows that the lag state
+no longer covers are judged from the log, which a function of the caller reads again.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,14 +31,14 @@ Reread = Callable[[Spans], FeatureRows]
 
 @dataclass(frozen=True)
 class Suspects:
-    """Windows to judge: the rows that count in them, and their features."""
+    """Windows to judge: their merged rows and their features."""
 
     rows: FeatureRows
     features: F64
 
 
 class Judge:
-    """Turns rows into windows to judge; holds the lag state of all meters."""
+    """Turns rows into windows to judge. Holds the lag state of all meters."""
 
     def __init__(self) -> None:
         self.state = LagState()
@@ -50,12 +50,12 @@ class Judge:
         return len(self._late)
 
     def remember(self, rows: FeatureRows) -> None:
-        """Take in rows that were judged before: after a restart."""
+        """Take in rows that were judged before, after a restart."""
         for slice_ in slices(rows):
             self.state.apply(slice_)
 
     def judge(self, rows: FeatureRows, profiles: Mapping[str, F64]) -> Iterator[dict[str, Suspects]]:
-        """Take rows in; yields windows to judge by model version, whose profile makes the features."""
+        """Take rows in. Yields the windows to judge by model version, whose profile the features depend on."""
         for slice_ in slices(rows):
             known = _Known(self.state, slice_)
             changed, late = self.state.apply(slice_)
@@ -71,7 +71,7 @@ class Judge:
                 yield _suspects(judged.rows.chosen(new), history, profiles)
 
     def judge_late(self, reread: Reread, profiles: Mapping[str, F64]) -> Iterator[dict[str, Suspects]]:
-        """Judge what waits, from the log."""
+        """Judge the waiting windows from the log."""
         waiting = sorted(self._late.items())
         for begin in range(0, len(waiting), REREAD_METERS):
             asked = dict(waiting[begin : begin + REREAD_METERS])
@@ -90,7 +90,7 @@ class Judge:
 
 
 class _Known:
-    """The windows as they were before rows came that may change them."""
+    """The windows as they are before rows come that may change them."""
 
     def __init__(self, state: LagState, rows: FeatureRows) -> None:
         slots, numbers = state.touched(rows)
@@ -101,7 +101,7 @@ class _Known:
         self._row = {pair: row for row, pair in enumerate(_pairs(judged.rows))}
 
     def differ(self, now: Judged) -> NDArray[np.bool_]:
-        """Which windows were not there, or are another row, or had other values in them or before them."""
+        """Which windows are new, have another row, or have other values in them or before them."""
         differs = np.ones(len(now.rows), dtype=np.bool_)
         for row, pair in enumerate(_pairs(now.rows)) if self._row else ():
             was = self._row.get(pair)

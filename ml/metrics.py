@@ -75,9 +75,10 @@ def per_kind(examples: Examples, score: F64, threshold: float) -> dict[str, Any]
 
 
 def delay(examples: Examples, predicted: Mask) -> dict[str, Any]:
-    """How long after an anomaly's first window had ended one of its windows is predicted; neighbours are one anomaly.
+    """Minutes of event time from the end of an anomaly's first window to the end of its first predicted window.
 
-    Minutes of event time, over the anomalies that are found at all; a result also waits until its window is closed.
+    Neighbouring windows are one anomaly. Only anomalies that are found count. A result also waits until its window is
+    closed.
     """
     rows = np.flatnonzero(examples.positive & examples.without_gaps)
     if not rows.size:
@@ -109,7 +110,7 @@ def _anomaly_numbers(examples: Examples, rows: NDArray[np.intp]) -> I64:
 
 
 def figures(examples: Examples, score: F64, threshold: float) -> dict[str, Any]:
-    """All of the above for one score. The headline leaves windows out whose only fault is missing readings."""
+    """All of the above for one score. The headline excludes windows whose only fault is missing readings."""
     judged = examples.without_gaps
     positive, judged_score = examples.positive[judged], score[judged]
     unseen = examples.unseen & judged
@@ -131,7 +132,7 @@ def _or_none(value: float) -> float | None:
 
 
 def per_run(examples: Examples, score: F64) -> list[float]:
-    """Average precision of each run by itself; runs without an anomaly are left out."""
+    """Average precision of each run by itself; a run without an anomaly has none."""
     judged = examples.without_gaps
     masks = [judged & (examples.run == run) for run in np.unique(examples.run)]
     return [average_precision(examples.positive[run], score[run]) for run in masks if examples.positive[run].any()]

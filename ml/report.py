@@ -1,4 +1,4 @@
-"""An evaluation for people: a table for the terminal, and one page with plots that needs nothing beside it."""
+"""An evaluation for people: a table for the terminal, and one self-contained page with plots."""
 
 from html import escape
 from pathlib import Path

@@ -20,9 +20,9 @@ STOP_TIMEOUT_S = 10.0
 
 
 class ResultLog:
-    """Emits results; what is emitted is in the log once `flush` has returned. A broker that is down is waited for.
+    """Emits results. They are in the log once `flush` has returned. A broker that is down is waited for.
 
-    Raises NotRegistered where `smartmeter apply` has not run.
+    Raises NotRegistered if `smartmeter apply` has not run.
     """
 
     def __init__(self, settings: Settings, stop: Event) -> None:
@@ -34,7 +34,7 @@ class ResultLog:
         self._producer = kafka_client.producer(settings.kafka, {"linger.ms": 20})
 
     def emit(self, model: Model, suspects: Suspects) -> int:
-        """One result per window; returns how many."""
+        """Emit one result per window; return how many."""
         probability, kinds = model.judge(suspects.features)
         rows = suspects.rows
         for row, kind in enumerate(kinds):
@@ -59,8 +59,11 @@ class ResultLog:
         return len(kinds)
 
     def flush(self) -> None:
-        """Return when the broker has everything. Raises SmartmeterError where it refused some, or when told to stop
-        and it did not answer in STOP_TIMEOUT_S: then the same windows are judged again at the next start."""
+        """Return when the broker has everything.
+
+        Raises SmartmeterError if the broker rejected a result. Raises it also when told to stop and the broker does not
+        answer in STOP_TIMEOUT_S: the next start then judges those windows again.
+        """
         waited_s = 0.0
         while self._unanswered:
             self._producer.flush(POLL_S)

@@ -1,4 +1,4 @@
-"""Training: fit on the first part, choose the threshold on the second, judge on the third, keep it as a version."""
+"""Training: fit on the first part, choose the threshold on the second, judge on the third, save as a version."""
 
 import shutil
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ def compared(before: Examples, test: Examples, score: F64, threshold: float) -> 
 def train_and_save(
     data: Data, parameters: ForestParameters, runtime: SparkRuntime, data_dir: Path, tell: Tell
 ) -> tuple[str, Trained]:
-    """Train, and keep the outcome as a new version below `data_dir`; nothing is left behind when that fails."""
+    """Train, and save the outcome as a new version below `data_dir`. A failure leaves nothing behind."""
     with TemporaryDirectory(prefix="smartmeter-ml-") as scratch:
         trained = train(data, parameters, runtime, Path(scratch) / PIPELINE, tell)
         now = datetime.now(UTC)

@@ -56,7 +56,7 @@ def line_v_per_kw(seed: int, meter_id: I64) -> F64:
 
 
 def _scale(home: Household, seed: int, meter_id: I64, hour: I64) -> F64:
-    """What the profile is multiplied with for this meter in this hour."""
+    """The factor on the profile for this meter and hour."""
     of_meter = home.scale_min + (home.scale_max - home.scale_min) * field(draw(seed, SCALE, meter_id), 0)
     day, hour_of_day = hour // 24, hour % 24
     weekend_day = (day + 3) % 7 >= 5  # day 0, 1970-01-01, was a Thursday

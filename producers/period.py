@@ -1,4 +1,4 @@
-"""From when to when a simulation sends: what was asked for, what the clock says and what the topic holds already."""
+"""Which event time a simulation sends, given what was asked for, the clock, and what the topic holds."""
 
 from dataclasses import dataclass
 
@@ -13,17 +13,17 @@ CLOCK_TOLERANCE_MS = 60_000
 
 @dataclass(frozen=True)
 class Backlog:
-    """Event time to send as fast as possible, [first_ms, end_ms); what is live follows at `end_ms`."""
+    """Event time [first_ms, end_ms) to send as fast as possible. Live readings follow at `end_ms`."""
 
     first_ms: int
     end_ms: int
 
 
 def backlog(period: Period, held: Resume, now_ms: int) -> Backlog:
-    """What is still to be sent of a period, when the topic holds `found`.
+    """The part of a period that is still to be sent when the topic holds `held`.
 
-    Raises SmartmeterError for a period that reaches into the future, and where the topic's readings reach beyond it:
-    then it cannot be told which of the period's readings are there.
+    Raises SmartmeterError for a period that reaches into the future. Also raises it where the topic's readings reach
+    beyond the period: then it is unknown which of the period's readings the topic has.
     """
     end_ms = now_ms if period.to_ms is None else period.to_ms
     if end_ms > now_ms + CLOCK_TOLERANCE_MS:

@@ -37,7 +37,7 @@ def wall_clock_ms() -> int:
 
 @dataclass(frozen=True)
 class SendReport:
-    """What a producer did. Everything sent was acknowledged; where not, the producer raises Unacknowledged instead."""
+    """What a producer did. It acknowledged everything it sent; otherwise the producer raises Unacknowledged."""
 
     sent: int
     acknowledged: int
@@ -71,10 +71,10 @@ def simulate(
     progress: ProgressDisplay = SILENT,
     now_ms: Clock = wall_clock_ms,
 ) -> SendReport:
-    """Send simulated readings until the period ends or `stop` is set; goes on where the topic ends.
+    """Send simulated readings until the period ends or `stop` is set. A later run goes on where the topic ends.
 
-    Another seed or fleet than the topic's cannot be noticed: the new readings then follow the old ones. Raises
-    SmartmeterError; among them Unacknowledged, NotRegistered, and RegistryUnavailable at the start.
+    A run with another seed or fleet goes unnoticed: its readings follow the earlier ones. Raises SmartmeterError; among
+    others Unacknowledged, NotRegistered, and, at the start, RegistryUnavailable.
     """
     kafka = _Kafka(settings, stop or Event(), progress)
     source = Simulator(simulation)
@@ -92,7 +92,7 @@ def simulate(
 
 
 def _send_live(source: Simulator, sender: "_Sender", tick: int, live_s: float | None, now_ms: Clock) -> None:
-    """Send each tick when its time comes, from `tick` on; those that are due already at once."""
+    """Send each tick from `tick` on when its time comes, and at once if its time has passed."""
     end_ms = None if live_s is None else now_ms() + int(1000 * live_s)
     while not sender.stop.is_set():
         now = now_ms()
@@ -117,10 +117,10 @@ def import_csv(
     stop: Event | None = None,
     progress: ProgressDisplay = SILENT,
 ) -> SendReport:
-    """Send the readings of a CSV file; goes on where the topic ends.
+    """Send the readings of a CSV file. A later run goes on where the topic ends.
 
-    The file is read twice: first it is checked from end to end, so a file with an unreadable line sends nothing. Raises
-    SmartmeterError for that, for a topic that holds later readings of these meters, and as `simulate` does.
+    The file is read twice. The first pass checks all of it, so a file with an unreadable line sends nothing and raises
+    SmartmeterError. So does a topic that holds later readings of these meters. Raises also what `simulate` raises.
     """
     kafka = _Kafka(settings, stop or Event(), progress)
     whole = contents(path, options, kafka.record)
@@ -173,7 +173,7 @@ class _Kafka:
 
 
 class _Sender:
-    """Sends readings chunk by chunk, leaves out what the topic holds, and counts."""
+    """Sends readings chunk by chunk, skips what the topic holds, and counts."""
 
     def __init__(
         self, sink: KafkaSink, held: Resume, throttle: Throttle, one_key: bool, stop: Event, progress: ProgressDisplay
@@ -230,7 +230,7 @@ class _Sender:
         self._sink.flush()
 
     def finish(self) -> SendReport:
-        """Wait for the last acknowledgements; what was done."""
+        """Wait for the last acknowledgements and report."""
         self.flush()
         return SendReport(
             self._sink.sent,

@@ -1,7 +1,7 @@
 """The readings at the end of a topic, for `producers.resume`.
 
-Each partition is read backwards, window by window, until its part of the last chunk is seen. Messages of other meters,
-and what cannot be read or is out of contract (a reading of tomorrow, say), are passed over.
+Each partition is read backwards, window by window, until the whole last chunk is seen. Messages of other meters and
+unreadable messages are skipped.
 """
 
 import time
@@ -48,7 +48,7 @@ class _Partition:
         return self.oldest_ms is None or complete_ms is None or self.oldest_ms > complete_ms
 
     def add(self, window: list[Reading], margin_ms: int) -> None:
-        """Take in the readings of a window; of all, keep those that are less than the margin older than the newest."""
+        """Add the readings of a window. Of all readings, keep those less than the margin older than the newest."""
         if not window:
             return
         times = [ms for _, ms in window]
@@ -71,10 +71,11 @@ class TailReader:
     def read(
         self, partitions: Collection[int], keys: Set[bytes], wanted: Callable[[int], bool], margin_ms: int
     ) -> tuple[I64, I64]:
-        """Meter and time of readings, at least of all that are less than `margin_ms` older than the newest.
+        """Meter and time of the newest readings: at least of all that are less than `margin_ms` older than the newest
+        one.
 
-        Of messages with one of these `keys`, of meters for which `wanted` holds. Raises SmartmeterError when the broker
-        does not answer, RegistryUnavailable when the registry does not. To be called once.
+        Reads messages with one of these `keys`, of meters for which `wanted` holds. Call it once. Raises
+        SmartmeterError when the broker does not answer, RegistryUnavailable when the registry does not.
         """
         try:
             parts = [self._bounds(number) for number in partitions]
@@ -97,7 +98,7 @@ class TailReader:
         return _Partition(number, low, high, high, [])
 
     def _read_window(self, part: _Partition, keys: Set[bytes], wanted: Callable[[int], bool], margin_ms: int) -> None:
-        """Take in the window before what is known of this partition."""
+        """Read the window before the part of this partition that is known."""
         known = part.end - part.start
         if known >= TELL_AFTER:
             self._on_wait(f"looking for the last of these meters' readings, {known} messages back in {self._topic}")

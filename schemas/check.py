@@ -1,6 +1,7 @@
 """Whether the declared contracts keep their promises: to themselves, to every version, and to what was released.
 
-Offline: no registry, no broker. The rules are functions on datasets; `schemas.released` reads released ones from git.
+Works offline, without registry or broker. The rules are functions on datasets; `schemas.released` reads released
+datasets from git.
 """
 
 from collections.abc import Mapping
@@ -107,7 +108,7 @@ def _versions_released(new: Dataset, old: Dataset, where: str) -> Findings:
 
 
 def _changed_file(new: Dataset, record: Record, number: int, where: str) -> list[str]:
-    """Sentences on a released Avro file that was edited: whom it breaks, if anyone; forbidden all the same."""
+    """Sentences about a released Avro file that was edited: whom it breaks, if anyone. It is forbidden in any case."""
     file = f"{new.name}.v{number}.avsc"
     rule = f"{file} was released in {where}, and a released version never changes (except doc)"
     remedy = f"Restore it, and put the change into v{max(new.versions) + 1}."

@@ -1,8 +1,8 @@
-"""The Schema Registry over HTTP (Confluent's API). One rule above all: a registry that is down has not said "unknown".
+"""The Schema Registry over HTTP (Confluent's API). A registry that is down has not said "unknown".
 
-Answers are of three kinds. RegistryUnavailable: no answer in time, so the caller waits, asks again, and never blames a
-message. RegistryRefused: an answer that says no (wrong password, incompatible schema), so the caller stops. Anything
-else is the answer. What is registered never changes, so ids and schemas are cached for ever; "unknown" is never cached.
+RegistryUnavailable: no answer in time. The caller asks again later and never blames a message. RegistryRefused: the
+answer is no (wrong password, incompatible schema). The caller stops. Anything else is the answer. A registered schema
+never changes, so ids and schemas are cached for ever; "unknown" is never cached.
 
 API: https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 """
@@ -95,9 +95,9 @@ class Registry:
         return {int(version["id"]): str(version["schema"]) for version in versions if version is not None}
 
     def register(self, subject: str, record: Record) -> int:
-        """Register the record in the subject, and return its id; the one that it has, if it is registered already.
+        """Register the record in the subject, and return its id. A record that is already registered keeps its id.
 
-        For `apply` only, as two that race on a new subject may register twice. An incompatible record is
+        For `apply` only: two that race on a new subject may register twice. An incompatible record raises
         RegistryRefused with code INCOMPATIBLE.
         """
         answer = self._ask("POST", f"/subjects/{quote(subject, safe='')}/versions", _avro(record))

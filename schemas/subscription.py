@@ -50,7 +50,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A message that cannot be read by its own fault: it belongs with the dead letters."""
+    """A message that is unreadable by its own fault: it belongs with the dead letters."""
 
     position: Position
     key: bytes | None
@@ -59,7 +59,7 @@ class Unreadable:
 
 
 class UnreadableMessage(SmartmeterError):  # noqa: N818
-    """Raised where nobody takes unreadable messages; `unreadable` is the message. Asked for the next, it goes on."""
+    """Raised at an unreadable message if the caller does not take such messages. The next call goes on after it."""
 
     def __init__(self, unreadable: Unreadable) -> None:
         super().__init__(

@@ -42,7 +42,7 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True)
 class Letter:
-    """A message that could not be read, as it goes to the dead-letter topic. `produced_at_ms`: of the original."""
+    """An unreadable message as it goes to the dead-letter topic. `produced_at_ms` is the original's."""
 
     origin: Origin
     key: bytes | None
@@ -78,9 +78,9 @@ def original_headers(headers: Headers) -> list[tuple[str, bytes | None]]:
 
 
 def parse_letter(key: bytes | None, value: bytes | None, headers: Headers, produced_at_ms: int) -> Letter:
-    """The letter that a message of a dead-letter topic is; raises NotALetter.
+    """The letter in a message of a dead-letter topic. Raises NotALetter.
 
-    Where a name stands twice the last one counts: a message may have had such headers before it came here.
+    If a header occurs twice the last one counts: the original may have had such headers itself.
     """
     by_name = dict(headers)
     try:

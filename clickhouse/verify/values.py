@@ -33,8 +33,8 @@ MAY_COME = {"missing", "incomplete", "surplus"}
 
 @dataclass
 class Comparison:
-    """Rows of one dataset: `equal` ones, `open` ones (their window may still change), `past` ones (retention may have
-    removed some of their readings, so nothing can be said of them), those that differ by kind."""
+    """Rows of one dataset: `equal` ones; `open` ones, whose window may still change; `past` ones, of which retention
+    may have removed readings, so nothing can be said; and, by kind, those that differ."""
 
     equal: int = 0
     open: int = 0
@@ -114,7 +114,7 @@ class Slice:
 
 
 def _slices(dataset: Dataset, query: Query) -> list[Slice]:
-    """Everything, in ranges of the first key column with SLICE_READINGS each."""
+    """All rows, in slices of the first key column with at most SLICE_READINGS each."""
     key = dataset.order_by[0]
     edges = _edges(query(f"SELECT {key}, count() FROM {RAW} GROUP BY {key} ORDER BY {key}"), SLICE_READINGS)
     firsts, lasts = [None, *edges], [*(edge - 1 for edge in edges), None]
@@ -122,7 +122,8 @@ def _slices(dataset: Dataset, query: Query) -> list[Slice]:
 
 
 def _edges(counts: Sequence[Sequence[int]], most: int) -> list[int]:
-    """Where ranges begin, save the first, such that each holds `most` at most or one value; `counts` are sorted."""
+    """Where slices begin, except the first, such that each holds at most `most` readings or one value; `counts` are
+    sorted."""
     edges: list[int] = []
     held = 0
     for value, count in counts:

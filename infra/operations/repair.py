@@ -1,7 +1,7 @@
 """Repair and replay of the deployment that the settings name: which windows, in which batches, from where in the log.
 
-The readings' positions come from ClickHouse's raw_data, so a batch reads only the stretches of the raw topic that hold
-its windows; before that, raw_data must have consumed the topic to its end.
+ClickHouse's raw_data says where the readings are, so a batch reads only the extents of the raw topic that hold its
+windows. Before that, raw_data must have consumed the topic to its end.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,7 +39,7 @@ STUCK_AFTER_S = 600.0
 
 @dataclass(frozen=True)
 class Recomputed:
-    """`rows` emitted by topic, `readings` read anew, and how many of them had been `late`."""
+    """`rows` emitted by topic, `readings` read again, and how many of them had been `late`."""
 
     rows: Mapping[str, int]
     readings: int
@@ -48,7 +48,7 @@ class Recomputed:
 
 @dataclass
 class Repairing:
-    """One repair; `tell` gets a line for each thing waited for or done."""
+    """One repair. `tell` gets a line for each thing waited for or done."""
 
     settings: Settings
     stream_settings: StreamSettings
@@ -61,8 +61,8 @@ class Repairing:
     def span(self, span: Span, allow_incomplete: bool = False) -> Recomputed:
         """Recompute every window of a span.
 
-        Raises SmartmeterError where retention has removed readings that may belong to it, unless allowed: a row made
-        of what is left loses against the complete one wherever that still is.
+        Raises SmartmeterError where retention has removed readings that may belong to it, unless allowed: a row
+        computed from the rest has fewer events and loses against the complete row wherever that still exists.
         """
         self._await_table(RAW)
         span = span.with_dependants(self.grains).aligned(self.grains)
@@ -80,8 +80,7 @@ class Repairing:
     def late(self) -> Recomputed:
         """Recompute the hours in which closed windows lack readings, and publish how many each meter lacked.
 
-        The stream, if it runs, is first given the time to read what the topic holds now: what it will still emit is
-        not late.
+        A running stream first gets the time to read what the topic holds now: what it will still emit is not late.
         """
         self._await_stream()
         for name in self.datasets:
@@ -133,8 +132,8 @@ class Repairing:
     def _refuse_if_removed(self, span: Span) -> None:
         """Raise where the log no longer begins at its beginning and what is gone may belong to the span.
 
-        A reading's own time is at most the tolerance ahead of its message's, so what was produced before the oldest
-        message that is left belongs to windows that begin before that and the tolerance.
+        A reading's own time is at most the tolerance ahead of its message's. So readings produced before the oldest
+        message that is left belong to windows that begin before that message's time plus the tolerance.
         """
         raw = self.datasets[RAW]
         tolerance = timedelta(seconds=raw.parameters["future_tolerance_s"])
@@ -178,7 +177,7 @@ def print_recomputed(recomputed: Recomputed) -> None:
 
 
 def stream_behind(settings: Settings, log: Log, grain: str, topic: str, extents: list[Extent]) -> int:
-    """Messages within `extents` that a grain's query has not worked through."""
+    """Messages within `extents` that a grain's query has yet to process."""
     progress = read_progress(settings.data_dir).get("grains", {}).get(grain, {}).get("progress", {})
     offsets = (progress.get("end_offsets") or {}).get(topic) or {}  # Spark tells none before the first batch
     return messages_behind(log, topic, extents, {int(partition): offset for partition, offset in offsets.items()})

@@ -1,4 +1,4 @@
-"""How a deployment is: its parts, its consumers, its tables, what came late or could not be read, the last verify."""
+"""The state of a deployment: parts, consumers, tables, late and unreadable messages, the last verify."""
 
 import dataclasses
 import time
@@ -19,7 +19,7 @@ from schemas.manifest import RAW
 
 @dataclass(frozen=True)
 class LateCounts:
-    """What came late: `rows` that the stream met and the metrics told, `readings` that repairs found to be missing."""
+    """`rows` that the stream found late, and `readings` that repairs found missing."""
 
     rows: int
     readings: int
@@ -27,7 +27,7 @@ class LateCounts:
 
 @dataclass(frozen=True)
 class Overview:
-    """What `status` tells. `silent` says by source why its figures are missing; None is "not known"."""
+    """What `status` shows. `silent` says by source why its figures are missing. None means not known."""
 
     parts: Sequence[PartStatus]
     lag: Sequence[tuple[str, str, int]]
@@ -61,7 +61,7 @@ class Overview:
 
 
 def overview(data_dir: Path) -> Overview:
-    """Ask everything once. Works whatever is down: what cannot be asked is named in `silent`."""
+    """Ask everything once. Works whatever is down: `silent` names what cannot be asked."""
     parts = Stack(data_dir).status()
     try:
         settings = load_settings(data_dir)

@@ -24,7 +24,8 @@ from stream_processing.settings import StreamSettings
 
 
 def verify(settings: Settings, wait_s: float, progress: Callable[[str], None]) -> Report:
-    """Verify as the reading user; when a row is final is what the stream said last, else what its settings say here."""
+    """Verify as the reading user. The running stream's settings say when a row is final; without a stream, this
+    process's do."""
     threads = threading.local()  # a client runs one query at a time
 
     def query(sql: str, parameters: Mapping[str, float] | None = None) -> ResultRows:

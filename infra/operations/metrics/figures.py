@@ -1,4 +1,4 @@
-"""Figures: one number each, of one part, about one target; names and meanings in one place."""
+"""Figures: each a number about one part and one target. Names and meanings are here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ PER_BATCH = {"batch_duration_s", "batch_rows", "late_rows"}
 
 @dataclass(frozen=True)
 class Figure:
-    """One reading of one figure; `target` is empty where the part is all there is to say."""
+    """One reading of one figure. `target` is empty if the figure is about the part as a whole."""
 
     metric: str
     part: str
@@ -39,9 +39,9 @@ class Figure:
 
 
 def of_batches(progress: Mapping[str, Any], seen: dict[str, int]) -> list[Figure]:
-    """What the stream's progress says: states as they are, and what is told per batch once for each batch.
+    """Figures from the stream's progress: states as they are, and the figures of a batch once per batch.
 
-    `seen` holds the last batch of each grain and is kept up; the first progress that is met counts as new.
+    `seen` holds the last batch of each grain and is updated. The first progress of a grain counts as new.
     """
     figures = []
     for grain, status in progress.get("grains", {}).items():

@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 def run_metrics(settings: Settings, port: int, every_s: float = READ_EVERY_S) -> None:
     """Run until SIGTERM or SIGINT, recorded as a part of the data directory.
 
-    A part that is down is told as such and asked again. Raises SmartmeterError when the port is taken, or when metrics
-    run already.
+    A part that is down is reported and asked again. Raises SmartmeterError when the port is taken, or when metrics
+    already run.
     """
     stop = Event()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -73,7 +73,7 @@ def _gather(sources: Sources, exposition: Exposition, writer: "Writer", stop: Ev
 
 
 class Writer:
-    """Rows to the topic. Waits for nothing: what cannot be encoded yet or sent yet stays in memory, bounded."""
+    """Writes rows to the topic and never waits. Rows that cannot be encoded or sent yet stay in memory, bounded."""
 
     def __init__(self, settings: Settings) -> None:
         self._dataset = load_datasets()[DATASET]

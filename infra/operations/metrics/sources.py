@@ -1,4 +1,4 @@
-"""The parts asked for their figures. One that is down costs its own figures, no others, and is named."""
+"""Asks the parts for their figures. A part that is down costs its own figures, no others, and is named."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ Ends = dict[str, dict[int, int]]
 
 @dataclass
 class Gathered:
-    """Figures of one moment; `silent` says by source why it gave none."""
+    """Figures of one moment. `silent` says by source why it gave none."""
 
     figures: list[Figure] = field(default_factory=list)
     silent: dict[str, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Gathered:
 
 
 class Sources:
-    """Every source of one deployment. Keeps connections between calls; use from one thread."""
+    """Every source of one deployment. Keeps connections between calls. For use from one thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -54,7 +54,7 @@ class Sources:
         self._batches: dict[str, int] = {}
 
     def gather(self) -> Gathered:
-        """Ask every source once; none waits for another that is down for more than a few seconds."""
+        """Ask every source once. A source that is down delays the others by a few seconds at most."""
         asks: Mapping[str, Callable[[], list[Figure]]] = {
             "processes": self._processes,
             "kafka": self._kafka,
@@ -71,10 +71,10 @@ class Sources:
         return gathered
 
     def late(self) -> tuple[int, int] | None:
-        """Rows that the stream met behind its watermark, as told so far, and readings that repairs found missing.
+        """Rows that the stream found behind its watermark so far, and readings that repairs found missing.
 
-        To be asked after `gather`; None where ClickHouse gave nothing then, or lacks one of the two tables, as it does
-        before `apply` and while they are rebuilt.
+        Call it after `gather`. None if ClickHouse gave nothing then, or lacks one of the two tables, as before `apply`
+        and during a rebuild.
         """
         if self._client is None or not {"pipeline_metrics_latest", "late_readings_latest"} <= self._tables:
             return None
@@ -160,7 +160,7 @@ def _ends(admin: AdminClient, topics: list[str]) -> Ends:
 
 
 def _clickhouse_lag(admin: AdminClient, datasets: Mapping[str, Dataset], ends: Ends) -> list[Figure]:
-    """Each table's group against the end of its topic; what a group has not committed counts from the beginning."""
+    """Each table's group against the end of its topic. A partition without a commit counts from its beginning."""
     answers: list[tuple[Dataset, Any]] = []
     for dataset in datasets.values():
         if dataset.topic in ends:
@@ -178,7 +178,7 @@ def _clickhouse_lag(admin: AdminClient, datasets: Mapping[str, Dataset], ends: E
 
 
 def _newest(name: str) -> str:
-    """Time of the newest message of a table, read from the part that was written last, which is small as a rule."""
+    """Time of a table's newest message, read from the part that was written last, which is usually small."""
     last = f"SELECT name FROM system.parts WHERE database = currentDatabase() AND table = {literal(name)} AND active"
     return (
         f"SELECT {literal(name)} AS name, toUnixTimestamp64Milli(max(produced_at)) AS newest_ms, count() AS found "
@@ -187,7 +187,7 @@ def _newest(name: str) -> str:
 
 
 def _unreadable(name: str) -> str:
-    """Unreadable messages of a dataset by reason; delivered twice, a message counts once."""
+    """Unreadable messages of a dataset by reason. A message that was delivered twice counts once."""
     plain = f"substring(replaceRegexpAll(reason, '[0-9]+', '…'), 1, {REASON_LENGTH})"
     return (
         f"SELECT {literal(name)} AS name, {plain} AS why, uniqExact((topic, partition, offset)) AS messages "

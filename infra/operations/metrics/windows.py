@@ -1,4 +1,4 @@
-"""Readings of figures summed up by window, into rows of dataset pipeline_metrics. No clock: time is given."""
+"""Sums readings of figures up by window, into rows of dataset pipeline_metrics. It has no clock: time is given."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Key = tuple[str, str, str, int]
 
 @dataclass
 class Readings:
-    """What is kept of one figure's readings in one window."""
+    """One figure's readings in one window."""
 
     count: int
     total: float
@@ -22,7 +22,7 @@ class Readings:
 
 
 class Windows:
-    """Open windows; a window is given out once, when its time is over."""
+    """Open windows. Each is given out once, when its time is over."""
 
     def __init__(self) -> None:
         self._open: dict[Key, Readings] = {}
