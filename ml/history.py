@@ -10,7 +10,7 @@ from infra.base.columns import F64, I64, Columns, length
 from ml.features import F32, INPUTS, LOOK_BACK, PROFILE_CELLS, History, features, fit_profile, power_to_mean
 from ml.windows import WINDOW_MS
 
-CHUNK = 4096
+ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def input_values(rows: Columns) -> F32:
 def histories(table: Merged, chosen: NDArray[np.intp]) -> Iterator[History]:
     """The chosen rows with the windows before them, in order and in batches of bounded size."""
     numbers = table.number
-    for begin in range(0, len(chosen), CHUNK):
-        rows = chosen[begin : begin + CHUNK]
+    for begin in range(0, len(chosen), ROWS_AT_ONCE):
+        rows = chosen[begin : begin + ROWS_AT_ONCE]
         values = np.full((len(rows), len(INPUTS), LOOK_BACK + 1), np.nan, dtype=np.float32)
         for back in range(LOOK_BACK + 1):
             # Rows are by meter and time, so the window `w` before stands at most `w` rows before.

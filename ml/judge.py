@@ -51,14 +51,14 @@ class Judge:
 
     def remember(self, rows: FeatureRows) -> None:
         """Take in rows that were judged before, after a restart."""
-        for slice_ in slices(rows):
-            self.state.apply(slice_)
+        for of_span in by_span(rows):
+            self.state.apply(of_span)
 
     def judge(self, rows: FeatureRows, profiles: Mapping[str, F64]) -> Iterator[dict[str, Suspects]]:
         """Take rows in. Yields the windows to judge by model version, whose profile the features depend on."""
-        for slice_ in slices(rows):
-            known = _Known(self.state, slice_)
-            changed, late = self.state.apply(slice_)
+        for of_span in by_span(rows):
+            known = _Known(self.state, of_span)
+            changed, late = self.state.apply(of_span)
             for meter, number in zip(late.meter_id.tolist(), late.number.tolist(), strict=True):
                 first, last = self._late.get(meter, (number, number))
                 self._late[meter] = (min(first, number), max(last, number))
@@ -118,8 +118,8 @@ def _suspects(rows: FeatureRows, history: History, profiles: Mapping[str, F64]) 
     return {version: Suspects(rows, features(history, profile)) for version, profile in profiles.items()}
 
 
-def slices(rows: FeatureRows) -> Iterator[FeatureRows]:
-    """The rows in slices of SLACK windows of event time, the oldest first."""
+def by_span(rows: FeatureRows) -> Iterator[FeatureRows]:
+    """The rows by spans of SLACK windows of event time, the oldest span first."""
     which = rows.number // SLACK
     for number in np.unique(which).tolist():
         yield rows.chosen(which == number)

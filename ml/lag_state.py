@@ -102,7 +102,7 @@ class LagState:
         return int(self._produced[: len(self._slot)][used != EMPTY].min())
 
     def apply(self, rows: FeatureRows) -> tuple[FeatureRows, FeatureRows]:
-        """Take in rows of one slice of event time, in which all windows of a meter lie within SLACK of each other.
+        """Take in rows of one span of event time, in which all windows of a meter lie within SLACK of each other.
 
         Returns the rows that changed the ring, and the rows that are too late for it. Rows that lost are in neither.
         """

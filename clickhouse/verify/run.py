@@ -58,7 +58,7 @@ class Report:
 
 @dataclass
 class Verification:
-    """One run over a fixed stretch of the log: extents and closed windows are those of its beginning.
+    """One run over a fixed part of the log: the extents and closed windows at its beginning.
 
     `closed` gives the instant up to which each dataset's windows are closed. It asks for the time of the newest
     reading before an instant, or of all readings (None). `query` and `progress` are called from two threads.

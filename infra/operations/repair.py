@@ -118,8 +118,8 @@ class Repairing:
             ids = SchemaIds(context.datasets[RAW], context.registry)
             for number, (start, end) in enumerate(spans, 1):
                 span = Span(start, end)
-                ranges = late.stretches(query_with(client), self._begins(), span.read_from(self.grains), span.end)
-                for topic, count in repair(context, ids, span, ranges).items():
+                extents = late.extents(query_with(client), self._begins(), span.read_from(self.grains), span.end)
+                for topic, count in repair(context, ids, span, extents).items():
                     rows[topic] = rows.get(topic, 0) + count
                 done = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
                 self.tell(f"{number} of {len(spans)}: {done} recomputed, {sum(rows.values()):,} rows so far")

@@ -26,7 +26,7 @@ from stream_processing.run import read_progress
 KAFKA_TIMEOUT_S = 3.0
 FEATURES = "anomaly_prediction_features"
 REASONS_MAX = 10
-"""Reasons told per dataset; the rest are in the total alone."""
+"""Reasons shown per dataset; the total counts the others too."""
 REASON_LENGTH = 100
 LETTERS = f"SELECT countIf(redriven_at IS NULL), countIf(redriven_at IS NOT NULL) FROM {DEAD_LETTERS} WHERE topic != ''"
 Ends = dict[str, dict[int, int]]
