@@ -6,6 +6,7 @@ Nothing else belongs to them: the tests put these files beside the repository's,
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from schemas.manifest import CONTRACTS
@@ -97,11 +98,21 @@ def _chosen(fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _example(row: dict[str, Any], seconds: int) -> dict[str, Any]:
-    """The neighbour's example, in the window of so many seconds around it."""
+    """The neighbour's example in the window of so many seconds around it: what the raw examples in that give."""
     at = int(datetime.fromisoformat(row["window_start"]).timestamp())
     start = datetime.fromtimestamp(at - at % seconds, UTC)
-    instants = {"window_start": start.isoformat(), "window_end": (start + timedelta(seconds=seconds)).isoformat()}
-    return {field: row[field] for field in FIELDS} | instants
+    end = start + timedelta(seconds=seconds)
+    readings = json.loads((CONTRACTS / "raw_data.v2.json").read_text())
+    powers = [
+        reading["power_kw"]
+        for reading in readings
+        if reading["meter_id"] == row["meter_id"] and start <= datetime.fromisoformat(reading["timestamp"]) < end
+    ]
+    return {
+        **{name: row[name] for name in ("meter_id", "building_id")},
+        **{"window_start": start.isoformat(), "window_end": end.isoformat(), "event_count": len(powers)},
+        **{"power_avg_kw": fmean(powers), "power_min_kw": min(powers), "power_max_kw": max(powers)},
+    }
 
 
 def write(root: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from tests.spark.readings import (
     Reading,
     counted,
     expected_stats,
+    lists,
     milli,
     mostly,
 )
@@ -39,7 +40,7 @@ reading = st.builds(
     sequence=st.none() | st.integers(0, 10_000),
     building_id=st.sampled_from([7, 7, 7, 8]),
 )
-readings_of_hours = st.lists(reading, min_size=1, max_size=90, unique_by=lambda r: (r.meter_id, r.second)).map(
+readings_of_hours = lists(reading, 90, unique_by=lambda r: (r.meter_id, r.second)).map(
     lambda readings: [replace(r, offset=offset, produced_s=9000) for offset, r in enumerate(readings)]
 )
 

@@ -4,7 +4,7 @@ A Spark job costs much and a row little, so a property draws many examples (`dra
 meters and buildings of its own there (`side_by_side`); `assert_equal_by_example` names the smallest that fails.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -86,15 +86,24 @@ _reading = st.builds(
 )
 
 
+def lists(
+    elements: st.SearchStrategy[T], most: int, unique_by: Callable[[T], Any] | None = None
+) -> st.SearchStrategy[list[T]]:
+    """Lists of 1 to `most` elements, every length as likely; Hypothesis' own are mostly short."""
+    return st.integers(1, most).flatmap(
+        lambda size: st.lists(elements, min_size=size, max_size=size, unique_by=unique_by)
+    )
+
+
 @st.composite
 def readings_lists(draw: st.DrawFn) -> list[Reading]:
     """Readings at distinct offsets, some delivered again later on."""
-    readings = draw(st.lists(_reading, min_size=1, max_size=60))
+    readings = draw(lists(_reading, 60))
     again = draw(st.lists(st.sampled_from(readings), max_size=10))
     return [replace(reading, offset=offset) for offset, reading in enumerate(readings + again)]
 
 
-# Examples that are always among those drawn: each rounding on each side, with a repeat, and a tie at one instant.
+# Examples that are always among those drawn: every rounding, a window's edge, and two readings at one instant.
 KNOWN = [
     [Reading(i, 1, i * 7, power, 230.0) for i, power in enumerate(ROUNDED_POWERS_KW)],
     [Reading(i, 2, i * 7, 0.4321, voltage) for i, voltage in enumerate(ROUNDED_VOLTAGES_V)],

@@ -12,7 +12,7 @@ from tests.spark.chain import GRAINS, Row, by_key, emitted, first_grain, grains_
 from tests.spark.hours import KNOWN, readings_of_hours
 from tests.spark.readings import Reading, assert_equal_by_example, drawn, side_by_side
 
-COUNT = 40
+COUNT = 100
 """Examples that are drawn."""
 BATCHES = 3
 

@@ -32,7 +32,7 @@ from tests.spark.readings import (
     side_by_side,
 )
 
-COUNT = 40
+COUNT = 100
 """Examples that are drawn."""
 
 
@@ -101,7 +101,7 @@ def test_time_at_the_edges_is_shared_exactly(spark: SparkSession) -> None:
     assert buildings == {
         (7, first): (3, 605.0),
         (7, second): (2, 605.0),
-        # Meter 4's last reading in [600, 900) was taken in building 9, so all of that part is counted there; and in
+        # Meter 4's last reading in [600, 900) was taken in building 9, so all of these 5 min count there; and in
         # building 8 its reading at 0 holds as if there were no other.
         (8, first): (1, 300.0),
         (9, first): (1, 310.0),
@@ -130,7 +130,7 @@ def test_deviations_are_exact_at_the_limits(spark: SparkSession) -> None:
         assert rows["anomaly_prediction_features"][key]["power_std_kw"] == expected_features(window)["power_std_kw"]
 
 
-def test_a_part_with_fewer_events_loses_wherever_it_comes(spark: SparkSession) -> None:
+def test_a_row_with_fewer_events_loses_wherever_it_comes(spark: SparkSession) -> None:
     stats = first_grain(spark, an_hour(1, 600, lambda i: i % 5 / 10, lambda _: 230.0))["meter_stats_30s"]
     fewer = [{**row, "event_count": row["event_count"] - 1, "power_max_mw": 10**9} for row in stats]
     once = grains_after_first(spark, stats)
@@ -144,7 +144,7 @@ def test_a_part_with_fewer_events_loses_wherever_it_comes(spark: SparkSession) -
 
 @pytest.mark.parametrize("hold_max_s", [299, 301])
 @pytest.mark.parametrize("grain", ["meter_1h", "building_1h"])
-def test_a_hold_that_the_parts_do_not_allow_is_refused(spark: SparkSession, grain: str, hold_max_s: float) -> None:
+def test_a_hold_that_rows_of_5_min_do_not_allow_is_refused(spark: SparkSession, grain: str, hold_max_s: float) -> None:
     dataset = next(name for name in GRAINS[grain].emits if "power" in name)
     datasets = {**DATASETS, dataset: replace(DATASETS[dataset], parameters={"hold_max_s": hold_max_s})}
     with pytest.raises(SmartmeterError, match=f"{dataset}.yaml: hold_max_s is {hold_max_s}.*must be 300"):

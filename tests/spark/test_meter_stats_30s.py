@@ -22,7 +22,7 @@ from tests.spark.readings import (
 
 Rows = dict[str, list[Row]]
 Key = tuple[int, datetime]
-COUNT = 100
+COUNT = 200
 """Examples that are drawn."""
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.manifest import load_datasets
 from stream_processing import application
-from stream_processing.application import HEALTHY_AFTER_S, Application, after
+from stream_processing.application import HEALTHY_AFTER_S, Application, Run, after
 from stream_processing.grain import load_grains
 from stream_processing.settings import StreamSettings
 
@@ -95,6 +95,12 @@ def test_a_query_that_runs_for_a_while_has_no_failures_left(
     registry = Registry()
     context: Any = SimpleNamespace(datasets=load_datasets(), grains=load_grains(), registry=registry)
     streaming = Application(context, StreamSettings(), tmp_path, lambda _: None)
+
+    def start(_streaming: Application, _name: str, run: Run) -> None:
+        """As `Application._start`, with a query that needs no Spark."""
+        run.ids.refresh()
+        run.query, run.started_at = Query(), clock.now  # type: ignore[assignment]
+
     monkeypatch.setattr(Application, "_start", start)
     until = clock.now + 600
     streaming.run(lambda: clock.now > until, lambda _: None)
@@ -104,9 +110,3 @@ def test_a_query_that_runs_for_a_while_has_no_failures_left(
     reports: list[dict[str, Any]] = []
     streaming.run(lambda: clock.now > until, reports.append)
     assert {(s["state"], s["restarts"], s["error"]) for s in reports[-1].values()} == {("running", 0, None)}
-
-
-def start(_streaming: Application, _name: str, run: Any) -> None:
-    """As `Application._start`, with a query that needs no Spark."""
-    run.ids.refresh()
-    run.query, run.started_at = Query(), application.time.monotonic()
