@@ -73,8 +73,8 @@ def _table(row: Sequence[str], columns: Sequence[Column], database: str) -> Tabl
     if query:
         named = target[1].removeprefix(f"{database}.") if target else ""
         return Table(name=name, comment=comment, target=named, query=query)
-    parts = ENGINE.fullmatch(engine_full)
-    clauses: Mapping[str, str] = {} if parts is None else {key: value or "" for key, value in parts.groupdict().items()}
+    match = ENGINE.fullmatch(engine_full)
+    clauses: Mapping[str, str] = {} if match is None else {key: value or "" for key, value in match.groupdict().items()}
     engine = clauses.get("engine", engine_full).replace("`", "")  # the engine called Null is printed in them
     for clause in ("partition_by", "primary_key"):
         if clauses.get(clause):

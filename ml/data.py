@@ -31,18 +31,18 @@ UNSEEN_ONE_IN = 5
 UNSEEN_CHANNEL = 900
 """Keeps this draw apart from those of the simulation."""
 LEAST = {"fit": 10, "validation": 3, "test": 3}
-"""Windows with an anomaly, gaps aside, that each part must have."""
+"""Windows with an anomaly, gaps aside, that each split must have."""
 
 SIMULATED_FROM_MS = 1_767_571_200_000
 """2026-01-05, a Monday."""
 TRAINING_FACTOR = 5.0
-"""How many times as often anomalies are injected where the forest is fitted; the other parts have the usual rates."""
+"""How many times as often anomalies are injected where the forest is fitted; the other splits have the usual rates."""
 INJECTIONS_FIT, INJECTIONS_FIRST_SEED = 30, 1000
 
 
 @dataclass(frozen=True)
 class Data:
-    """The three parts, with what the baselines may know."""
+    """The three splits, with what the baselines may know."""
 
     fit: Examples
     validation: Examples
@@ -54,13 +54,13 @@ class Data:
     """What the data are, for the manifest."""
 
     def check(self) -> None:
-        """Raise SmartmeterError where a part has too few anomalies to learn from or to judge by."""
-        for part, least in LEAST.items():
-            windows: Examples = getattr(self, part)
+        """Raise SmartmeterError where a split has too few anomalies to learn from or to judge by."""
+        for split, least in LEAST.items():
+            windows: Examples = getattr(self, split)
             anomalies = int((windows.positive & windows.without_gaps).sum())
             if anomalies < least:
                 raise SmartmeterError(
-                    f"too little history: the {part} part has {len(windows)} windows of 5 min, {anomalies} with "
+                    f"too little history: the {split} split has {len(windows)} windows of 5 min, {anomalies} with "
                     f"an anomaly, and needs {least}; simulate or import more of it, or train on simulated history with "
                     "`smartmeter ml train --simulate`"
                 )
@@ -175,14 +175,14 @@ def _data(
     source: dict[str, Any],
 ) -> Data:
     fitted_profile = profile(fit)
-    fitted, validated, tested = (examples(part, fitted_profile, unseen) for part in (fit, validation, test))
-    parts = {"fit": fitted, "validation": validated, "test": tested}
+    fitted, validated, tested = (examples(split, fitted_profile, unseen) for split in (fit, validation, test))
+    splits = {"fit": fitted, "validation": validated, "test": tested}
     description = {
         **source,
         **{name: instant(ms) for name, ms in periods.items()},
-        "meters": len(np.unique(np.concatenate([part.meter_id for part in parts.values()]))),
+        "meters": len(np.unique(np.concatenate([split.meter_id for split in splits.values()]))),
         "unseen_meters": len(unseen),
-        "windows": {name: part.by_kind() for name, part in parts.items()},
+        "windows": {name: split.by_kind() for name, split in splits.items()},
     }
     known = examples(before, fitted_profile, unseen, with_features=False)
     return Data(fitted, validated, tested, known, fitted_profile, description)

@@ -89,14 +89,14 @@ def examples(
     with_features: bool = True,
 ) -> Examples:
     """The chosen windows of several runs; the windows before them give the features, chosen or not."""
-    parts = []
+    runs = []
     for run, (table, mask) in enumerate(tables):
         chosen = np.flatnonzero(mask)
         features = np.empty((len(chosen), 0))
         if with_features:
             features = features_of(table.merged, chosen, fitted_profile).reshape(-1, len(FEATURES))
         meter_id = table.merged.meter_id[chosen]
-        parts.append(
+        runs.append(
             Examples(
                 features,
                 table.kind[chosen],
@@ -108,6 +108,8 @@ def examples(
             )
         )
     arrays = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0]) if name != "rows"
+        name: np.concatenate([getattr(run_examples, name) for run_examples in runs])
+        for name in vars(runs[0])
+        if name != "rows"
     }
-    return Examples(**arrays, rows=concatenate([part.rows for part in parts]))
+    return Examples(**arrays, rows=concatenate([run_examples.rows for run_examples in runs]))

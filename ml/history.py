@@ -67,11 +67,11 @@ def histories(table: Merged, chosen: NDArray[np.intp]) -> Iterator[History]:
 
 def features_of(table: Merged, chosen: NDArray[np.intp], profile: F64) -> F64:
     """Features of the chosen rows of a whole table."""
-    parts = [features(history, profile) for history in histories(table, chosen)]
-    return np.concatenate(parts) if parts else np.empty((0, 0))
+    batches = [features(history, profile) for history in histories(table, chosen)]
+    return np.concatenate(batches) if batches else np.empty((0, 0))
 
 
 def profile_of(table: Merged, chosen: NDArray[np.intp]) -> F64:
     """The profile of hour and weekday that the chosen rows show; all ones without any."""
-    parts = [power_to_mean(history) for history in histories(table, chosen)]
-    return fit_profile(np.concatenate(parts), table.window_start[chosen]) if parts else np.ones(PROFILE_CELLS)
+    batches = [power_to_mean(history) for history in histories(table, chosen)]
+    return fit_profile(np.concatenate(batches), table.window_start[chosen]) if batches else np.ones(PROFILE_CELLS)

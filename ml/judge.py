@@ -64,8 +64,8 @@ class Judge:
                 self._late[meter] = (min(first, number), max(last, number))
             slots, numbers = self.state.touched(changed)
             for begin in range(0, len(slots), ROWS_AT_ONCE):
-                part = slice(begin, begin + ROWS_AT_ONCE)
-                judged = self.state.judged(slots[part], numbers[part])
+                batch = slice(begin, begin + ROWS_AT_ONCE)
+                judged = self.state.judged(slots[batch], numbers[batch])
                 new = known.differ(judged)
                 history = History(judged.history.values[new], judged.history.window_start[new])
                 yield _suspects(judged.rows.chosen(new), history, profiles)

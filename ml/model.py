@@ -143,8 +143,8 @@ def check(manifest: dict[str, Any], what: str) -> None:
 def _difference(ours: Any, its: Any) -> str:
     if isinstance(ours, list) and isinstance(its, list):
         more, fewer = sorted(set(its) - set(ours)), sorted(set(ours) - set(its))
-        parts = [f"have {', '.join(more)} besides" if more else "", f"lack {', '.join(fewer)}" if fewer else ""]
-        return " and ".join(part for part in parts if part) or "are in another order"
+        phrases = [f"have {', '.join(more)} besides" if more else "", f"lack {', '.join(fewer)}" if fewer else ""]
+        return " and ".join(phrase for phrase in phrases if phrase) or "are in another order"
     return f"is {its}, here it is {ours}"
 
 

@@ -29,8 +29,8 @@ Reading = tuple[int, int]
 
 
 @dataclass
-class _Partition:
-    """What is known of one partition, from the offset `start` on."""
+class _Tail:
+    """What is known of the tail of one partition, from the offset `start` on."""
 
     number: int
     low: int
@@ -78,33 +78,33 @@ class TailReader:
         SmartmeterError when the broker does not answer, RegistryUnavailable when the registry does not.
         """
         try:
-            parts = [self._bounds(number) for number in partitions]
+            tails = [self._bounds(number) for number in partitions]
             complete_ms: int | None = None
-            while waiting := [part for part in parts if part.needs_more(complete_ms)]:
-                for part in waiting:
-                    self._read_window(part, keys, wanted, margin_ms)
-                newest = [part.newest_ms for part in parts if part.newest_ms is not None]
+            while waiting := [tail for tail in tails if tail.needs_more(complete_ms)]:
+                for tail in waiting:
+                    self._read_window(tail, keys, wanted, margin_ms)
+                newest = [tail.newest_ms for tail in tails if tail.newest_ms is not None]
                 complete_ms = max(newest) - margin_ms if newest else None
         except KafkaException as error:
             raise self._silent(error.args[0].str()) from error
         finally:
             self._consumer.close()
-        readings = np.array([reading for part in parts for reading in part.readings], dtype=np.int64).reshape(-1, 2)
+        readings = np.array([reading for tail in tails for reading in tail.readings], dtype=np.int64).reshape(-1, 2)
         return readings[:, 0], readings[:, 1]
 
-    def _bounds(self, number: int) -> _Partition:
+    def _bounds(self, number: int) -> _Tail:
         where = TopicPartition(self._topic, number)
         low, high = self._consumer.get_watermark_offsets(where, timeout=self._settings.answer_timeout_s)
-        return _Partition(number, low, high, high, [])
+        return _Tail(number, low, high, high, [])
 
-    def _read_window(self, part: _Partition, keys: Set[bytes], wanted: Callable[[int], bool], margin_ms: int) -> None:
-        """Read the window before the part of this partition that is known."""
-        known = part.end - part.start
+    def _read_window(self, tail: _Tail, keys: Set[bytes], wanted: Callable[[int], bool], margin_ms: int) -> None:
+        """Read the window before the known tail of this partition."""
+        known = tail.end - tail.start
         if known >= TELL_AFTER:
             self._on_wait(f"looking for the last of these meters' readings, {known} messages back in {self._topic}")
-        start = max(part.low, part.start - min(LAST_WINDOW, max(FIRST_WINDOW, 2 * known)))
+        start = max(tail.low, tail.start - min(LAST_WINDOW, max(FIRST_WINDOW, 2 * known)))
         window: list[Reading] = []
-        for message in self._messages(part.number, start, part.start):
+        for message in self._messages(tail.number, start, tail.start):
             if message.key() not in keys:
                 continue
             try:
@@ -113,8 +113,8 @@ class TailReader:
                 continue
             if wanted(values["meter_id"]):
                 window.append((values["meter_id"], values["timestamp"]))
-        part.start = start
-        part.add(window, margin_ms)
+        tail.start = start
+        tail.add(window, margin_ms)
 
     def _messages(self, number: int, start: int, end: int) -> Iterator[Message]:
         """The messages of a partition from `start` to before `end`."""

@@ -57,7 +57,7 @@ def _index(datasets: Mapping[str, Dataset]) -> str:
 
 
 def _page(dataset: Dataset) -> str:
-    parts = [
+    sections = [
         f"{NOTICE}\n# {dataset.name}\n\n{dataset.description}",
         _facts(dataset),
         _fields(dataset),
@@ -66,7 +66,7 @@ def _page(dataset: Dataset) -> str:
         _reading(dataset),
         _example(dataset),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _facts(dataset: Dataset) -> str:

@@ -97,16 +97,16 @@ def _altered(
             for kept in letters[origin]:
                 assert kept.letter is not None, "only letters are found by origin"
                 wrong += [
-                    f"{dataset.name}: the dead letter of {origin} differs from the message in its {part}"
-                    for part in _differences(kept.letter, original, message.timestamp()[1])
+                    f"{dataset.name}: the dead letter of {origin} differs from the message in its {aspect}"
+                    for aspect in _differences(kept.letter, original, message.timestamp()[1])
                 ]
     return wrong
 
 
 def _differences(letter: Letter, original: tuple[Any, ...], produced_at_ms: int) -> list[str]:
     copy = (letter.key, letter.value, tuple(letter.headers), letter.produced_at_ms)
-    parts = ("key", "bytes", "headers", "time")
-    return [name for name, is_, was in zip(parts, copy, (*original, produced_at_ms), strict=True) if is_ != was]
+    aspects = ("key", "bytes", "headers", "time")
+    return [name for name, is_, was in zip(aspects, copy, (*original, produced_at_ms), strict=True) if is_ != was]
 
 
 def _tell(account: Letters, sentences: list[str]) -> None:
