@@ -11,6 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from schemas.manifest import Dataset
+from schemas.status import STATUS_BITS
 
 LONG = "bigint"
 LONG_AS_DECIMAL = "decimal(19,0)"
@@ -19,7 +20,6 @@ MW_PER_KW = 1e6
 MV_PER_V = 1e3
 MW_MS_PER_KWH = 3.6e12
 
-STATUS_BITS = {"failure_count": 1, "spike_count": 2, "low_consumption_count": 4, "voltage_anomaly_count": 8}
 SUMS = (
     *("event_count", "power_sum_mw", "power_sum_sq_mw2", "voltage_sum_mv", "voltage_sum_sq_mv2"),
     *("voltage_outside_count", *STATUS_BITS),

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from schemas.status import STATUS_BITS
 from stream_processing.grain import Grain
-from stream_processing.statistics import LONG, LONG_AS_DECIMAL, MAXIMA, MINIMA, STATUS_BITS, merge, row_struct, winners
+from stream_processing.statistics import LONG, LONG_AS_DECIMAL, MAXIMA, MINIMA, merge, row_struct, winners
 
 HOUR_S = 3600
 CONTEXT_S = 300

@@ -10,8 +10,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from schemas.manifest import RAW, Dataset
+from schemas.status import STATUS_BITS
 from stream_processing.grain import Datasets, Grain
-from stream_processing.statistics import LONG, STATUS_BITS
+from stream_processing.statistics import LONG
 
 WINDOW_S = 30
 LOW_32_BITS = 0xFFFFFFFF
