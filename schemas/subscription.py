@@ -29,7 +29,7 @@ from infra.base.errors import SmartmeterError
 from infra.base.settings import Settings
 from schemas.avro import Record
 from schemas.codec import Undecodable, Values, to_millis, with_datetimes
-from schemas.manifest import Dataset, load_datasets
+from schemas.manifest import Dataset, load_deployed
 from schemas.merge import Merge
 from schemas.models import model_of
 from schemas.reader import ContractReader
@@ -125,8 +125,11 @@ def subscribe(
     on_unreadable: Callable[[Unreadable], None] | None = None,
     on_wait: OnWait = lambda _: None,
 ) -> "Subscription":
-    """Subscribe to a dataset by name; see Subscription. Raises SmartmeterError where no dataset has that name."""
-    datasets = load_datasets(raw_topic=settings.kafka_topic)
+    """Subscribe to a dataset by name; see Subscription. A group's name gets the deployment's prefix.
+
+    Raises SmartmeterError where no dataset has that name.
+    """
+    datasets = load_deployed(settings)
     if dataset not in datasets:
         raise SmartmeterError(f"no dataset is named {dataset}; there are {', '.join(datasets)}")
     registry = Registry(settings.schema_registry_url, deadline_s=REGISTRY_DEADLINE_S)
@@ -135,7 +138,7 @@ def subscribe(
         settings.kafka_brokers,
         ContractReader(datasets[dataset], registry),
         start=start,
-        group=group,
+        group=group and settings.deployment.named(group),
         merge=Merge(datasets[dataset], MERGE_KEYS) if merge else None,
         where=where,
         until_end=until_end,

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pyspark.errors import StreamingQueryException
@@ -49,7 +48,7 @@ class Application:
     with TooManyBadMessages: leaving out so much would be a silent loss, and trying again the same.
     """
 
-    def __init__(self, context: Context, settings: StreamSettings, checkpoints: Path, log: Log) -> None:
+    def __init__(self, context: Context, settings: StreamSettings, checkpoints: str, log: Log) -> None:
         self._context = context
         self._checkpoints = checkpoints
         self._log = log
@@ -122,7 +121,7 @@ class Application:
             context.kafka.sink(grain.messages(aggregated, context.datasets, context.schema_ids(grain)))
             .queryName(name)
             .outputMode(grain.output_mode)
-            .option("checkpointLocation", str(self._checkpoints / name))
+            .option("checkpointLocation", f"{self._checkpoints}/{name}")
             .trigger(processingTime=f"{pace.trigger_s} seconds")
             .start()
         )

@@ -31,6 +31,7 @@ class Redrive:
 
     datasets: Mapping[str, Dataset]
     brokers: str
+    prefix: str = ""
 
     def run(self, wanted: Collection[Origin] | None, topic: str | None, again: bool) -> Iterator[Outcome]:
         """Redrive the letters named in `wanted`, or all of `topic`; an outcome for each, told once it is committed.
@@ -49,7 +50,9 @@ class Redrive:
             raise SmartmeterError(f"no dataset has the topic {min(sources)}; see `smartmeter dead-letters list`")
 
     def _redrive(self, dataset: Dataset, wanted: set[Origin] | None, again: bool) -> Iterator[Outcome]:
-        transactions = Transactions(self.brokers, TRANSACTIONAL_ID)  # first: what another left undone is settled then
+        transactions = Transactions(
+            self.brokers, f"{self.prefix}{TRANSACTIONAL_ID}"
+        )  # first: what another left undone is settled then
         letters: dict[Origin, Letter] = {}
         done: set[str] = set()
         with Log(self.brokers) as log:

@@ -42,18 +42,19 @@ Place = tuple[str, int]
 
 @dataclass
 class Service:
-    """One run: `open` once, then `sweep` again and again. `query` reads ClickHouse."""
+    """One run: `open` once, then `sweep` again and again. `query` reads ClickHouse; `prefix` is the deployment's."""
 
     datasets: Mapping[str, Dataset]
     brokers: str
     query: Query
     limit: ShareLimit
+    prefix: str = ""
     _written: dict[Place, set[int]] = field(default_factory=dict)
     _parts: dict[str, int] = field(default_factory=dict)
 
     def open(self) -> None:
         """Take over from whoever ran before, and learn which letters are written."""
-        self._transactions = Transactions(self.brokers, TRANSACTIONAL_ID)
+        self._transactions = Transactions(self.brokers, f"{self.prefix}{TRANSACTIONAL_ID}")
         self._written, self._parts = {}, {}
         with Log(self.brokers) as log:
             for dataset in self.datasets.values():
@@ -133,7 +134,7 @@ class Service:
         letters = []
         for offset, produced_at_ms, reason, kept in rows:
             origin = Origin(dataset.topic, partition, offset)
-            known = (consumer_group(dataset.name), reason, produced_at_ms, bytes.fromhex(kept))
+            known = (consumer_group(dataset), reason, produced_at_ms, bytes.fromhex(kept))
             letters.append(letter(origin, *known, originals.get(offset)))
         return letters
 

@@ -41,7 +41,7 @@ def messages_behind(log: Log, topic: str, extents: list[Extent], reads_next: Map
 
 def table_behind(brokers: str, log: Log, dataset: Dataset, extents: list[Extent]) -> int:
     """Messages within `extents` of a dataset's topic that its ClickHouse table has not read yet."""
-    reads_next = committed(brokers, consumer_group(dataset.name), dataset.topic, extents)
+    reads_next = committed(brokers, consumer_group(dataset), dataset.topic, extents)
     return messages_behind(log, dataset.topic, extents, reads_next)
 
 

@@ -81,7 +81,7 @@ def test_a_breaking_difference_stops_everything(settings: Settings) -> None:
 
 def test_a_run_killed_after_any_step_is_finished_by_the_next(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first run is stopped after one step, the next after two, and so on until one comes to its end."""
-    perform = trial.deployment.perform
+    perform = trial.services.perform
     steps_left = 0
 
     def until_stopped(step: Step) -> None:
@@ -91,7 +91,7 @@ def test_a_run_killed_after_any_step_is_finished_by_the_next(trial: Trial, monke
         steps_left -= 1
         perform(step)
 
-    monkeypatch.setattr(trial.deployment, "perform", until_stopped)
+    monkeypatch.setattr(trial.services, "perform", until_stopped)
     stopped = 0
     while trial.plan().changes:
         steps_left = stopped = stopped + 1
@@ -212,4 +212,4 @@ def test_a_step_that_fails_names_the_statement(trial: Trial) -> None:
     from infra.deploy.changes import RunSql
 
     with pytest.raises(SmartmeterError, match="DROP TABLE there_is_none"):
-        trial.deployment.perform(RunSql("DROP TABLE there_is_none"))
+        trial.services.perform(RunSql("DROP TABLE there_is_none"))

@@ -10,9 +10,9 @@ import pytest
 from clickhouse import ddl
 from clickhouse.dead_letters import tables as dead_letters
 from schemas.avro import ContractError, Record, parse_record
-from schemas.manifest import Dataset, load_datasets
+from schemas.manifest import Dataset, deployed, load_datasets
 
-DATASETS = load_datasets()
+DATASETS = deployed(load_datasets(), ddl.EXAMPLE.deployment)
 RAW = DATASETS["raw_data"]
 TREND = DATASETS["meter_minute_trend"]
 
@@ -120,7 +120,7 @@ def test_readings_get_two_consumers_where_there_are_partitions(partitions: int, 
 
 
 def test_further_settings_reach_the_queue_quoted() -> None:
-    connection = ddl.Connection("b:1", "http://r", {"kafka_sasl_password": ddl.literal("it's")})
+    connection = ddl.Connection("b:1", "http://r", ddl.EXAMPLE.deployment, {"kafka_sasl_password": ddl.literal("it's")})
     queue = {table.name: table for table in ddl.tables(RAW, connection)}["raw_data_queue"]
     assert r"kafka_sasl_password = 'it\'s'" in ddl.create_statement(queue)
 
