@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from infra.base.deployment import Deployment, KafkaDeployment, Partitions
+from infra.base.kafka_connection import KafkaConnection
 from schemas.avro import ContractError, Field
 from schemas.manifest import Dataset, deployed, load_datasets
 
@@ -44,15 +45,15 @@ class Names(NamedTuple):
 
 @dataclass(frozen=True)
 class Connection:
-    """Where ClickHouse finds the log and the schemas, and what the deployment says of the tables.
+    """Where ClickHouse finds the log and the schemas, and what the deployment says of the tables."""
 
-    `queue_settings` are further ones of Kafka tables (TLS, SASL).
-    """
-
-    kafka_brokers: str
+    kafka: KafkaConnection
     schema_registry_url: str
     deployment: Deployment
-    queue_settings: Mapping[str, str] = field(default_factory=dict)
+
+    def queue_settings(self) -> dict[str, str]:
+        """Settings of a Kafka table that say where Kafka is, as SQL."""
+        return {name: literal(value) for name, value in self.kafka.clickhouse().items()}
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Table:
 
 
 EXAMPLE = Connection(
-    kafka_brokers="kafka:9092",
+    KafkaConnection(brokers="kafka:9092"),
     schema_registry_url="http://schema-registry:8081",
     deployment=Deployment(
         name="example",
@@ -244,7 +245,7 @@ def _queue(dataset: Dataset, connection: Connection) -> Table:
     # Readings come by the ten thousand a second, rows of an aggregate do not; each consumer costs threads.
     consumers = min(CONSUMERS_MAX, dataset.partitions) if dataset.version_by == "offset" else 1
     settings = {
-        "kafka_broker_list": literal(connection.kafka_brokers),
+        **connection.queue_settings(),
         "kafka_topic_list": literal(dataset.topic),
         "kafka_group_name": literal(consumer_group(dataset)),
         "kafka_format": literal("AvroConfluent"),
@@ -257,7 +258,6 @@ def _queue(dataset: Dataset, connection: Connection) -> Table:
         "kafka_flush_interval_ms": "500",
         "kafka_poll_timeout_ms": "100",
         "kafka_max_block_size": "65536",
-        **connection.queue_settings,
     }
     return Table(name=names(dataset.name).queue, columns=_as_read(dataset), engine="Kafka", settings=settings)
 

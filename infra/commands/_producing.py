@@ -6,7 +6,7 @@ from rich.table import Table
 from infra.base.clock import instant
 from infra.base.console import stdout_console
 from infra.commands._options import Where
-from producers.run import Report
+from producers.run import SendReport
 from producers.settings import SinkSettings
 
 
@@ -15,14 +15,14 @@ def sink_settings(where: Where, schema_version: int) -> SinkSettings:
 
     settings = where.settings()
     return SinkSettings(
-        kafka_brokers=settings.kafka_brokers,
+        kafka=settings.kafka,
         topic=settings.kafka_topic,
         schema_registry_url=settings.schema_registry_url,
         schema_version=schema_version,
     )
 
 
-def print_report(report: Report, topic: str) -> None:
+def print_report(report: SendReport, topic: str) -> None:
     """The summary on stdout."""
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     table.add_column("what", no_wrap=True)

@@ -9,7 +9,7 @@ import click
 from infra.commands._options import Where, where_options
 
 if TYPE_CHECKING:
-    from clickhouse.dead_letters.redrive import Outcome
+    from clickhouse.dead_letters.redrive import RedriveOutcome
 
 LETTERS = """
 SELECT topic, partition, offset, produced_at, reason, value_from, redriven_at
@@ -143,7 +143,7 @@ def redrive(letters: tuple[str, ...], where: Where, topic: str | None, again: bo
     if bool(letters) == bool(topic):
         raise click.UsageError("say which: LETTERS by name, or --topic")
     settings = where.settings()
-    redriving = Redrive(load_deployed(settings), settings.kafka_brokers, settings.deployment.prefix)
+    redriving = Redrive(load_deployed(settings), settings.kafka, settings.deployment.prefix)
     wanted = {parse_origin(name) for name in letters} or None
     total = 0
     for outcome in redriving.run(wanted, topic, again):
@@ -152,7 +152,7 @@ def redrive(letters: tuple[str, ...], where: Where, topic: str | None, again: bo
     click.echo(f"{total} messages sent again")
 
 
-def _sentence(outcome: "Outcome") -> str:
+def _sentence(outcome: "RedriveOutcome") -> str:
     return f"{outcome.name}: {'sent again' if outcome.sent else 'left alone: ' + outcome.why}"
 
 

@@ -29,7 +29,7 @@ def command(
       smartmeter repair --open
       smartmeter repair --from 2026-01-05 --to 2026-01-06
     """
-    from infra.operations.repair import Repairing, print_outcome
+    from infra.operations.repair import Repairing, print_recomputed
     from stream_processing.repair import Span
     from stream_processing.settings import stream_settings
 
@@ -38,9 +38,9 @@ def command(
     settings = where.settings()
     repairing = Repairing(settings, stream_settings(settings.deployment), lambda line: click.echo(line, err=True))
     if only_late:
-        outcome = repairing.late()
+        recomputed = repairing.late()
     elif only_open:
-        outcome = repairing.open(allow_incomplete)
+        recomputed = repairing.open(allow_incomplete)
     else:
-        outcome = repairing.span(Span.of_ms(start, end), allow_incomplete)
-    print_outcome(outcome)
+        recomputed = repairing.span(Span.of_ms(start, end), allow_incomplete)
+    print_recomputed(recomputed)

@@ -8,7 +8,6 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
-    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -19,7 +18,8 @@ from confluent_kafka.admin import (
 
 from clickhouse.ddl import Connection, literal
 from clickhouse.tables import read_tables
-from infra.base.clickhouse_client import connect
+from infra.base import kafka_client
+from infra.base.clickhouse_client import connect, query_with
 from infra.base.errors import SmartmeterError
 from infra.base.settings import Settings
 from infra.base.wait import until
@@ -51,7 +51,7 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._kafka = AdminClient({"bootstrap.servers": settings.kafka_brokers, "log_level": 4})
+        self._kafka = kafka_client.admin(settings.kafka)
         self._registry = Registry(settings.schema_registry_url)
         self._database = settings.deployment.clickhouse.database
         self._clickhouse: Client = connect(settings, database=ALWAYS_THERE)
@@ -61,7 +61,7 @@ class Services:
     def connection(self) -> Connection:
         """Where this deployment's ClickHouse finds Kafka and the registry, and what the deployment says of tables."""
         settings = self._settings
-        return Connection(settings.kafka_brokers, settings.clickhouse_schema_registry_url, settings.deployment)
+        return Connection(settings.kafka, settings.clickhouse_schema_registry_url, settings.deployment)
 
     def read(self, datasets: Mapping[str, Dataset]) -> Actual:
         """What exists now; configs of topics and schemas of subjects for those that are declared."""
@@ -74,7 +74,7 @@ class Services:
         if not self._enter_database():
             return Actual(self._topics(datasets.values()), subjects, {}, has_database=False)
         try:
-            tables = read_tables(lambda sql: self._clickhouse.query(sql).result_rows)
+            tables = read_tables(query_with(self._clickhouse))
         except ClickHouseError as error:
             raise SmartmeterError(f"ClickHouse did not say what tables it has: {error}") from error
         return Actual(self._topics(datasets.values()), subjects, tables)

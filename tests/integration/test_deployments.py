@@ -80,7 +80,7 @@ class World:
         until(lambda: self.rows(sql) == expected, f"{expected} from {sql}", DEADLINE_S, every_s=0.2)
 
     def service(self) -> Service:
-        return Service(self.datasets, self.settings.kafka_brokers, lazy_query(self.settings), NO_LIMIT, self.prefix)
+        return Service(self.datasets, self.settings.kafka, lazy_query(self.settings), NO_LIMIT, self.prefix)
 
     def stop_reading(self) -> None:
         """Give back the engine's threads and connections."""
