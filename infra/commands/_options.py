@@ -61,11 +61,11 @@ class Where:
 
     def tell_deployment(self, settings: "Settings") -> None:
         """Say on stderr which deployment it is, where the stack was started with another one."""
-        from infra.base.deployment import load_deployment
+        from infra.base.deployment import deployment_file
         from infra.base.settings import read_stack
 
         remembered = read_stack(settings.stack_dir).get("deployment")
-        if remembered and load_deployment(remembered).name != settings.deployment.name:
+        if remembered and deployment_file(remembered).stem != settings.deployment.name:
             click.echo(
                 f"This is deployment {settings.deployment.name}; the stack was started with {remembered}.", err=True
             )

@@ -8,6 +8,7 @@ from clickhouse.ddl import consumer_group
 from infra.base.deployment import DEPLOYMENTS, load_deployment
 from infra.base.errors import SmartmeterError
 from infra.base.settings import RAW_TOPIC, Settings, load_settings, parse_env_file
+from infra.commands._options import Where
 from schemas.manifest import RAW, load_datasets, load_deployed
 from stream_processing.run import checkpoint_folder
 from stream_processing.settings import StreamSettings, stream_settings
@@ -134,6 +135,19 @@ def test_the_named_deployment_wins_over_the_environments_and_that_over_the_stack
     monkeypatch.setenv("SMARTMETER_DEPLOYMENT", "embedded")
     assert load_settings(data_dir).deployment.name == "embedded"
     assert load_settings(data_dir, blue(data_dir)).deployment.name == "blue"
+
+
+def test_plan_says_so_where_the_stack_was_started_with_another_deployment(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack = json.loads((data_dir / "stack.json").read_text())
+    (data_dir / "stack.json").write_text(json.dumps({**stack, "deployment": blue(data_dir)}))
+    for deployment, sentence in (("embedded", "This is deployment embedded; the stack was started with "), (None, "")):
+        where = Where(data_dir, deployment)
+        where.tell_deployment(where.settings())
+        shown = capsys.readouterr().err
+        assert shown.startswith(sentence)
+        assert bool(shown) == bool(sentence)
 
 
 def test_a_deployment_with_a_prefix_has_a_raw_topic_and_a_folder_of_its_own(
