@@ -37,7 +37,7 @@ def serve(settings: Settings, port: int, refresh_s: int, started: Callable[[str]
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
     with (
-        parts.this_process_is(settings.data_dir, PART, "the preview") as found_at,
+        parts.this_process_is(settings.stack_dir, settings.deployment.named(PART), "the preview") as found_at,
         serving(settings, port, refresh_s) as url,
     ):
         found_at(url)
