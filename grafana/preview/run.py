@@ -31,14 +31,14 @@ def pages() -> list[Page]:
     return [read_page(dashboard) for dashboard in load()]
 
 
-def serve(settings: Settings, port: int, refresh_s: int, started: Callable[[str], None]) -> None:
+def serve(settings: Settings, port: int, refresh_s: int, zone: str, started: Callable[[str], None]) -> None:
     """Serve the page until SIGTERM or SIGINT, recorded as a part of the data directory; `started` gets its address."""
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
     with (
         parts.this_process_is(settings.data_dir, PART, "the preview") as found_at,
-        serving(settings, port, refresh_s) as url,
+        serving(settings, port, refresh_s, zone) as url,
     ):
         found_at(url)
         started(url)
@@ -46,10 +46,10 @@ def serve(settings: Settings, port: int, refresh_s: int, started: Callable[[str]
 
 
 @contextmanager
-def serving(settings: Settings, port: int = 0, refresh_s: int = REFRESH_S) -> Iterator[str]:
+def serving(settings: Settings, port: int = 0, refresh_s: int = REFRESH_S, zone: str = "utc") -> Iterator[str]:
     """The page served on this machine while the context lasts; its address."""
     port = chosen_port(port)
-    preview = Preview(pages(), asking(connect(settings, reader=True)), refresh_s)
+    preview = Preview(pages(), asking(connect(settings, reader=True)), refresh_s, zone)
     server = waitress.create_server(preview, host=HOST, port=port, threads=THREADS, ident=None)
     serving_thread = threading.Thread(target=server.run, name="preview", daemon=True)
     serving_thread.start()
@@ -67,9 +67,9 @@ def _close(server: Any) -> None:
     server.close()
 
 
-def write(settings: Settings, path: Path) -> None:
+def write(settings: Settings, path: Path, zone: str = "utc") -> None:
     """The page as one file, with what the dashboards show now."""
-    text = snapshot(pages(), Wish(), asking(connect(settings, reader=True)), datetime.now(UTC))
+    text = snapshot(pages(), Wish(zone=zone), asking(connect(settings, reader=True)), datetime.now(UTC))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 
