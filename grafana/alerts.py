@@ -1,7 +1,7 @@
 """Alert rules as Grafana's provisioning has them, each a query, a reduction to its last value, and a threshold.
 
-Rendered to provisioning/alerting/smartmeter.yaml. Grafana takes annotations and queries there as they are written: a `$`
-is not doubled.
+Rendered to provisioning/alerting/smartmeter.yaml. Grafana takes annotations and queries there as they are written: no
+`$` is doubled.
 
 A series that is gone resolves its alert without a value. So each query gives every building, consumer or table that is
 known, also where nothing is wrong, and each summary says something where no value is left.
@@ -55,7 +55,8 @@ GROUP BY part, target ORDER BY part, target""",
         above=100_000,
         span_s=300,
         pending="5m",
-        summary="{{ $labels.consumer }} has {{ with $values.B }}{{ humanize .Value }} messages of {{ $labels.topic }} yet "
+        summary="{{ $labels.consumer }} has {{ with $values.B }}{{ humanize .Value }} messages of "
+        "{{ $labels.topic }} yet "
         f"to read{GONE}",
         dashboard="pipeline",
         no_data="NoData",
@@ -85,7 +86,8 @@ GROUP BY part ORDER BY part""",
         above=10,
         span_s=900,
         pending="0s",
-        summary="{{ $labels.consumer }}: {{ with $values.B }}{{ humanize .Value }} unreadable messages within 15 minutes"
+        summary="{{ $labels.consumer }}: {{ with $values.B }}{{ humanize .Value }} unreadable messages within 15 "
+        "minutes"
         f"{GONE}",
         dashboard="pipeline",
         no_data="NoData",
@@ -138,7 +140,8 @@ GROUP BY building_id ORDER BY building_id""",
         above=0,
         span_s=900,
         pending="0s",
-        summary="Building {{ $labels.building }}: {{ with $values.B }}{{ .Value }} meters are anomalous with a probability "
+        summary="Building {{ $labels.building }}: {{ with $values.B }}{{ .Value }} meters are anomalous with a "
+        "probability "
         f"above 90 %{GONE}",
         dashboard="predictions",
     ),

@@ -1,4 +1,4 @@
-"""From Python to the files that Grafana loads: dashboards beside their modules, alert rules and data source in provisioning."""
+"""From Python to the files that Grafana loads: dashboards beside their modules, alerts and data source in provisioning."""
 
 import importlib
 import json

@@ -69,7 +69,8 @@ GREATEST = f"""(
 
 LOAD_BY_HOUR = f"""SELECT {sql.HOUR} AS time,
     if(shown, leftPad(toString(building_id), 10, '0'), '~') AS sort_key, if(shown, toString(building_id), '') AS id,
-    if(shown, concat('Building ', toString(building_id)), 'All others') AS name, sum(power_avg_kw * meter_count) AS "Load"
+    if(shown, concat('Building ', toString(building_id)), 'All others') AS name,
+    sum(power_avg_kw * meter_count) AS "Load"
 FROM (
     SELECT window_start, building_id, power_avg_kw, meter_count, building_id IN {GREATEST} AS shown
     FROM building_hourly_power_consumption_latest
@@ -77,8 +78,8 @@ FROM (
 )
 GROUP BY time, sort_key, id, name ORDER BY time, sort_key"""
 
-TABLE = f"""SELECT building_id AS "Building", max(meters) AS "Meters", sum(energy) AS "Energy", max(peak) AS "Peak hour",
-    sum(covered) / nullIf(sum(expected), 0) AS "Covered", sum(anomalous) AS "Anomalous readings"
+TABLE = f"""SELECT building_id AS "Building", max(meters) AS "Meters", sum(energy) AS "Energy",
+    max(peak) AS "Peak hour", sum(covered) / nullIf(sum(expected), 0) AS "Covered", sum(anomalous) AS "Anomalous readings"
 FROM (
     SELECT building_id, meter_count AS meters, energy_kwh AS energy, power_avg_kw * meter_count AS peak,
         covered_s AS covered, 3600 * meter_count AS expected, 0 AS anomalous
@@ -91,7 +92,8 @@ FROM (
 )
 GROUP BY building_id ORDER BY "Energy" DESC, building_id LIMIT {TABLE_MAX}"""
 
-TOP_CONSUMERS = f"""SELECT concat('Meter ', toString(meter_id), ', Building ', toString(any(building_id))) AS "Consumer",
+TOP_CONSUMERS = f"""SELECT concat('Meter ', toString(meter_id), ', Building ', toString(any(building_id)))
+        AS "Consumer",
     sum(energy_kwh) AS "Energy", toString(meter_id) AS "id"
 FROM meter_hourly_power_consumption_latest
 WHERE {sql.hours()} AND {sql.BUILDINGS}
@@ -234,7 +236,8 @@ def build() -> Dashboard:
             heat_map(
                 About(
                     "Anomaly heat map",
-                    f"Readings with an injected anomaly, by building and hour; the {MAP_MAX} buildings with most. {STREAM}",
+                    f"Readings with an injected anomaly, by building and hour; the {MAP_MAX} buildings with most. "
+                    f"{STREAM}",
                 ),
                 ANOMALY_MAP,
                 KINDS["failure"],

@@ -116,7 +116,8 @@ WHERE {sql.hours()} AND {sql.DRAWN_METERS}
 ORDER BY "Hour" DESC, "Meter" LIMIT 200"""
 
 DRAWN_TABLE = f"""SELECT meter_id AS "Meter", max(building) AS "Building", max(newest) AS "Newest minute",
-    sum(power_kw) AS "Power", max(voltage_v) AS "Voltage", sum(energy_kwh) AS "Energy", sum(found) AS "Windows with anomaly"
+    sum(power_kw) AS "Power", max(voltage_v) AS "Voltage", sum(energy_kwh) AS "Energy",
+    sum(found) AS "Windows with anomaly"
 FROM (
     SELECT meter_id, argMax(building_id, window_start) AS building, max(toDateTime(window_start)) AS newest,
         argMax(power_avg_kw, window_start) AS power_kw, argMax(voltage_avg_v, window_start) AS voltage_v,
@@ -168,8 +169,10 @@ def build() -> Dashboard:
             numbers(
                 About(
                     "Meters now",
-                    f"Reporting: share of the meters that sent within {sql.SILENT_AFTER_S // 60} minutes among those that "
-                    f"sent within {sql.KNOWN_DAYS} days; silent: the others. Voltage out of limits: meters whose newest "
+                    f"Reporting: share of the meters that sent within {sql.SILENT_AFTER_S // 60} minutes among those "
+                    "that "
+                    f"sent within {sql.KNOWN_DAYS} days; silent: the others. Voltage out of limits: meters whose "
+                    "newest "
                     f"minute has a reading beyond {LIMITS}. Power now: sum of the newest minutes' means. {STREAM}",
                 ),
                 NOW,
@@ -186,7 +189,8 @@ def build() -> Dashboard:
             rows(
                 About(
                     "Silent meters",
-                    f"Known meters without a reading in the last {sql.SILENT_AFTER_S // 60} minutes, the longest silent "
+                    f"Known meters without a reading in the last {sql.SILENT_AFTER_S // 60} minutes, the longest "
+                    "silent "
                     "first, at most 20. Empty is as it should be where meters report.",
                 ),
                 SILENT,
@@ -219,7 +223,8 @@ def build() -> Dashboard:
             bars(
                 About(
                     "Meter Hourly Power Consumption",
-                    "Energy of each hour; every reading's power holds until the meter's next one, at most for 5 minutes. "
+                    "Energy of each hour; every reading's power holds until the meter's next one, at most for 5 "
+                    "minutes. "
                     f"The running hour grows. {DRAWN} {STREAM}",
                     KWH,
                     2,
@@ -233,7 +238,8 @@ def build() -> Dashboard:
             rows(
                 About(
                     "The meters drawn",
-                    f"{DRAWN} Power and voltage of the newest minute, energy and windows of 30 s with an anomaly in this "
+                    f"{DRAWN} Power and voltage of the newest minute, energy and windows of 30 s with an anomaly in "
+                    "this "
                     f"time. A click on a meter leads to its readings. {STREAM}",
                 ),
                 DRAWN_TABLE,
@@ -255,7 +261,8 @@ def build() -> Dashboard:
             rows(
                 About(
                     "Voltage Monitoring Per Meter Per Hour",
-                    f"Voltage by hour, newest first. Outside limits: share of the readings beyond {LIMITS}. {DRAWN} {STREAM}",
+                    f"Voltage by hour, newest first. Outside limits: share of the readings beyond {LIMITS}. {DRAWN} "
+                    f"{STREAM}",
                     VOLT,
                     1,
                 ),
@@ -284,7 +291,8 @@ def build() -> Dashboard:
             bars(
                 About(
                     "Anomalies Count Per Building Per Hour",
-                    "Readings whose status bits report an injected anomaly, of all kinds, by building; ground truth in a "
+                    "Readings whose status bits report an injected anomaly, of all kinds, by building; ground truth "
+                    "in a "
                     f"simulation, 0 for real readings. The {sql.SERIES_MAX} buildings with most. {STREAM}",
                 ),
                 ANOMALIES_PER_BUILDING,

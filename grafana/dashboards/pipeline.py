@@ -173,7 +173,8 @@ def build() -> Dashboard:
                 time_series(
                     About(
                         "Readings per second",
-                        "Messages that came into the raw topic. The axis is logarithmic, so that a backfill leaves the live "
+                        "Messages that came into the raw topic. The axis is logarithmic, so that a backfill leaves "
+                        "the live "
                         f"rate to be seen. {NOT_MEASURED}",
                         PER_S,
                         0,
@@ -202,7 +203,8 @@ def build() -> Dashboard:
                     time_series(
                         About(
                             "Lag by consumer",
-                            "Messages of its topic that each consumer has yet to read: ClickHouse's tables, the stream's "
+                            "Messages of its topic that each consumer has yet to read: ClickHouse's tables, the "
+                            "stream's "
                             f"grains, the predictions. The axis is logarithmic. {NOT_MEASURED}",
                         ),
                         over_time("lag_messages", "Messages", label="part"),

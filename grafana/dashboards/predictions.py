@@ -31,10 +31,14 @@ from grafana.style import (
 
 JUDGED_MAX = 1_000_000
 """Windows that a panel judges at most; beyond, whole meters are left out, picked by a hash of their number."""
-NONE_YET = "Empty: no prediction in this time; is a model trained (`smartmeter ml train`), and does `smartmeter ml predict` run?"
+NONE_YET = (
+    "Empty: no prediction in this time; is a model trained (`smartmeter ml train`), and does `smartmeter ml predict` "
+    "run?"
+)
 NO_TRUTH = f"{NONE_YET} Or nothing was injected; real readings have no such truth."
 SAMPLE = (
-    f"Up to {JUDGED_MAX:,} windows are judged, 5,000 meters' last {JUDGED_MAX // (5000 * 12)} hours; beyond, those of a "
+    f"Up to {JUDGED_MAX:,} windows are judged, 5,000 meters' last {JUDGED_MAX // (5000 * 12)} hours; beyond, those "
+    "of a "
     "sample of meters, the same one in every panel."
 )
 MODELS = "$__conditionalAll(model_version IN (${model_version:singlequote}), $model_version)"
@@ -174,7 +178,8 @@ def build() -> Dashboard:
             time_series(
                 About(
                     "Probability over time",
-                    "Probability of an anomaly in windows of 5 minutes, by model: the mean, and the value that one window "
+                    "Probability of an anomaly in windows of 5 minutes, by model: the mean, and the value that one "
+                    "window "
                     f"in a hundred exceeds. {SAMPLE} {NONE_YET}",
                     SHARE,
                     0,
@@ -190,7 +195,8 @@ def build() -> Dashboard:
             bars(
                 About(
                     "Hits, misses and false alarms",
-                    "Windows of 5 minutes: predicted and injected, injected and not predicted, predicted and not injected. "
+                    "Windows of 5 minutes: predicted and injected, injected and not predicted, predicted and not "
+                    "injected. "
                     f"Every chosen model counts. {SAMPLE} {NO_TRUTH}",
                 ),
                 COURSE,

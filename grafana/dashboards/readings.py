@@ -78,7 +78,8 @@ WHERE $__timeFilter(window_start) AND {METER} AND probability >= threshold / 2
 ORDER BY window_start DESC, probability DESC LIMIT 100"""
 
 READINGS = f"""SELECT timestamp AS "Time", power_kw AS "Power", voltage_v AS "Voltage",
-    arrayStringConcat(arrayFilter(k -> k != '', [if(bitTest(status, 0), 'failure', ''), if(bitTest(status, 1), 'spike', ''),
+    arrayStringConcat(arrayFilter(k -> k != '', [
+        if(bitTest(status, 0), 'failure', ''), if(bitTest(status, 1), 'spike', ''),
         if(bitTest(status, 2), 'low consumption', ''), if(bitTest(status, 3), 'voltage', '')]), ', ') AS "Status",
     toString(sequence) AS "Sequence", partition AS "Partition", offset AS "Offset"
 FROM raw_data_latest
@@ -162,7 +163,8 @@ def build() -> Dashboard:
             rows(
                 About(
                     "What the models say",
-                    "Windows of 5 minutes with at least half the probability that is needed for an alarm, newest first. "
+                    "Windows of 5 minutes with at least half the probability that is needed for an alarm, newest "
+                    "first. "
                     "Empty: nothing suspicious, or no model predicts (`smartmeter ml predict`).",
                 ),
                 JUDGED,

@@ -24,7 +24,7 @@ WALL_CLOCK = {"smartmeter-pipeline"}
 
 @dataclass(frozen=True)
 class Wish:
-    """What the page asks for: `until` is auto, now, newest, or an instant in `zone`; None takes the dashboard's span."""
+    """What the page asks for; `until` is auto, now, newest, or an instant in `zone`, no span is the dashboard's own."""
 
     until: str = "auto"
     span_s: int | None = None

@@ -264,7 +264,8 @@ def _bar_chart(answer: Answer, _time: TimeRange, _marks: Sequence[Mark]) -> Figu
     look = panel.field(frame.columns[numbers])
     shown = [text(value, look.unit, look.decimals) for value in values]
     trace = {
-        "type": "bar", "orientation": "h", "x": values, "y": names, "marker": {"color": look.color or DIGITS[0], "opacity": 0.85},
+        "type": "bar", "orientation": "h", "x": values, "y": names,
+        "marker": {"color": look.color or DIGITS[0], "opacity": 0.85},
         "text": shown, "textposition": "outside", "cliponaxis": False, "width": 0.8,
         "hovertext": [f"{name}: {value}" for name, value in zip(names, shown, strict=True)], "hoverinfo": "text",
     }  # fmt: skip
@@ -320,7 +321,8 @@ def _limit(value: float, color: str) -> Figure:
 def _shade(mark: Mark, zone: ZoneInfo) -> Figure:
     start, end, _ = mark
     return {
-        "type": "rect", "xref": "x", "yref": "paper", "x0": _stamp(start, zone), "x1": _stamp(end, zone), "y0": 0, "y1": 1,
+        "type": "rect", "xref": "x", "yref": "paper", "x0": _stamp(start, zone), "x1": _stamp(end, zone),
+        "y0": 0, "y1": 1,
         "fillcolor": "#808893", "opacity": 0.15, "line": {"width": 0}, "layer": "below",
     }  # fmt: skip
 
@@ -328,7 +330,8 @@ def _shade(mark: Mark, zone: ZoneInfo) -> Figure:
 def _mark_points(marks: Sequence[Mark], zone: ZoneInfo) -> Figure:
     """Small triangles on the time axis whose hover tells what the shading is."""
     return {
-        "type": "scatter", "mode": "markers", "name": "anomalies found", "x": [_stamp(start, zone) for start, _, _ in marks],
+        "type": "scatter", "mode": "markers", "name": "anomalies found",
+        "x": [_stamp(start, zone) for start, _, _ in marks],
         "y": [0] * len(marks), "yaxis": "y2", "text": [words for _, _, words in marks],
         "hovertemplate": "%{text}<extra></extra>",
         "marker": {"symbol": "triangle-up", "size": 7, "color": "#808893"}, "cliponaxis": False,
