@@ -159,7 +159,7 @@ def seconds(text: str) -> int:
 def _matches(matcher: Mapping[str, Any], name: str) -> bool:
     if matcher["id"] == "byRegexp":
         return re.search(str(matcher["options"]).strip("/"), name) is not None
-    return matcher["id"] == "byName" and matcher["options"] == name
+    return bool(matcher["id"] == "byName" and matcher["options"] == name)
 
 
 def _heading(raw: Mapping[str, Any]) -> Panel:

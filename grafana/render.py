@@ -1,8 +1,9 @@
-"""From Python to the files that Grafana loads: dashboards beside their modules, alerts and data source in provisioning."""
+"""From Python to the files that Grafana loads: dashboards beside their modules, the rest in provisioning."""
 
 import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
@@ -57,6 +58,6 @@ def write(folder: Path = FOLDER) -> list[Path]:
     return changed
 
 
-def load(folder: Path = FOLDER) -> list[dict[str, object]]:
+def load(folder: Path = FOLDER) -> list[dict[str, Any]]:
     """The committed dashboards, in order."""
     return [json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in names(folder)]

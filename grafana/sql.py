@@ -88,7 +88,7 @@ KNOWN = f"window_start > $__toTime - INTERVAL {KNOWN_DAYS} DAY AND window_start 
 
 # One row per meter by law 3, without FINAL: docs/decisions/040-panel-queries.md.
 def now(condition: str) -> str:
-    """A row per known meter: whether it sent of late (`seen`), its newest minute's power, if its voltage was outside."""
+    """A row per known meter: if it sent of late (`seen`), its newest minute's power, if its voltage was outside."""
     return f"""(
     SELECT meter_id, max(recent) AS seen, sum(kw) AS power_kw, max(out) AS outside
     FROM (

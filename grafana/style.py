@@ -283,7 +283,7 @@ def chart(
     """Horizontal bars from 0, one per row; `name` is the column that tells them apart."""
     panel = _common(barchart.Panel(), about, width, NOTHING).with_target(Query(sql, Format.TABLE))
     panel = _fixed(panel, color).axis_soft_min(0).fill_opacity(80).line_width(0).bar_width(0.8)
-    panel.show_value(common.VisibilityMode.ALWAYS).x_tick_label_max_length(40)
+    panel.show_value(common.VisibilityMode.AUTO).x_tick_label_max_length(40)
     if link is not None:
         panel.data_links([DashboardLink(link.title).url(link.url)])
     panel.x_field(name).orientation(common.VizOrientation.HORIZONTAL).legend(legend(visible=False))

@@ -79,7 +79,8 @@ FROM (
 GROUP BY time, sort_key, id, name ORDER BY time, sort_key"""
 
 TABLE = f"""SELECT building_id AS "Building", max(meters) AS "Meters", sum(energy) AS "Energy",
-    max(peak) AS "Peak hour", sum(covered) / nullIf(sum(expected), 0) AS "Covered", sum(anomalous) AS "Anomalous readings"
+    max(peak) AS "Peak hour", sum(covered) / nullIf(sum(expected), 0) AS "Covered",
+    sum(anomalous) AS "Anomalous readings"
 FROM (
     SELECT building_id, meter_count AS meters, energy_kwh AS energy, power_avg_kw * meter_count AS peak,
         covered_s AS covered, 3600 * meter_count AS expected, 0 AS anomalous

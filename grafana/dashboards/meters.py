@@ -232,15 +232,14 @@ def build() -> Dashboard:
                 HOURLY_POWER,
                 min_interval="1h",
                 link=METER,
-            )
+            ).height(11)
         )
         .with_panel(
             rows(
                 About(
                     "The meters drawn",
-                    f"{DRAWN} Power and voltage of the newest minute, energy and windows of 30 s with an anomaly in "
-                    "this "
-                    f"time. A click on a meter leads to its readings. {STREAM}",
+                    f"{DRAWN} Power and voltage of the newest minute, energy and windows of 30 s with an anomaly "
+                    f"in this time. A click on a meter leads to its readings. {STREAM}",
                 ),
                 DRAWN_TABLE,
                 {

@@ -227,7 +227,9 @@ def build() -> Dashboard:
                     over_time("batch_duration_s", "Duration"),
                     min_interval="15s",
                 )
-            ).axis_soft_min(0)
+            )
+            .axis_soft_min(0)
+            .height(9)
         )
         .with_panel(
             _by_name(
@@ -236,7 +238,9 @@ def build() -> Dashboard:
                     over_time("state_bytes", "Size"),
                     min_interval="15s",
                 )
-            ).axis_soft_min(0)
+            )
+            .axis_soft_min(0)
+            .height(9)
         )
         .with_row(row("What was late, and what could not be read?"))
         .with_panel(
@@ -246,7 +250,7 @@ def build() -> Dashboard:
                     LATE_ROWS,
                     min_interval="15s",
                 )
-            )
+            ).height(9)
         )
         .with_panel(
             rows(
@@ -258,6 +262,7 @@ def build() -> Dashboard:
                 REASONS,
                 {"Reason": Look(width=420), "Messages": Look(COUNT, 0, steps=good_below(1, 1000))},
                 width=HALF,
+                height=9,
             )
         )
         .with_row(row("Which parts and versions?"))

@@ -175,13 +175,22 @@ def _round_step(least: float, unit: str) -> float:
         return float(
             next((s for s in (15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400) if s >= least), 604800)
         )
+    if unit == "locale" and least < 1:
+        return 1.0
     exponent = math.floor(math.log10(least))
     return float(next(m for m in (1, 2, 5, 10) if m * 10.0**exponent >= least * 0.999) * 10.0**exponent)
 
 
 def _time_axis(time: TimeRange) -> Figure:
     zone = zone_of(time)
-    return {"type": "date", "range": [_stamp(time.start, zone), _stamp(time.end, zone)], "nticks": 7}
+    words = "%H:%M:%S" if time.seconds <= 300 else "%H:%M" if time.seconds <= 86_400 else "%m/%d %H:%M"
+    words = words if time.seconds <= 3 * 86_400 else "%m/%d"
+    return {
+        "type": "date",
+        "range": [_stamp(time.start, zone), _stamp(time.end, zone)],
+        "nticks": 7,
+        "tickformat": words,
+    }
 
 
 def _timeline(answer: Answer, time: TimeRange, _marks: Sequence[Mark]) -> Figure:
@@ -266,13 +275,14 @@ def _bar_chart(answer: Answer, _time: TimeRange, _marks: Sequence[Mark]) -> Figu
     trace = {
         "type": "bar", "orientation": "h", "x": values, "y": names,
         "marker": {"color": look.color or DIGITS[0], "opacity": 0.85},
-        "text": shown, "textposition": "outside", "cliponaxis": False, "width": 0.8,
+        "text": shown, "textposition": "outside" if look.greatest is None else "auto", "cliponaxis": False,
+        "width": 0.8,
         "hovertext": [f"{name}: {value}" for name, value in zip(names, shown, strict=True)], "hoverinfo": "text",
     }  # fmt: skip
     high = max([value for value in values if value is not None], default=1) or 1
-    # Room for the numbers beside the bars, as Grafana leaves.
     axis = _axis(look, 0, high if look.greatest is None else look.greatest)
-    axis["range"] = [0, (high if look.greatest is None else look.greatest) * 1.18]
+    # Room for the numbers beside the bars.
+    axis["range"] = [0, high * 1.18 if look.greatest is None else look.greatest]
     axis["nticks"] = TICKS
     category = {"autorange": "reversed", "automargin": True, "type": "category"}
     return {"plot": {"data": [trace], "layout": _layout(axis, category)}, "legend": None}

@@ -7,23 +7,33 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import waitress
 
 from grafana.ask import asking
 from grafana.panels import Page, read_page
 from grafana.preview.answers import Wish
-from grafana.preview.browser import SIZE, browser, show
+from grafana.preview.browser import HEIGHT, SIZE, browser, show
 from grafana.preview.serve import REFRESH_S, Preview, snapshot
 from grafana.render import load
 from infra.base import parts
 from infra.base.clickhouse_client import connect
+from infra.base.errors import SmartmeterError
 from infra.base.loopback import HOST, chosen_port
 from infra.base.settings import Settings
 
 PART = "preview"
 THREADS = 4
 STOP_WITHIN_S = 5.0
+
+
+def grafanas_name(zone: str) -> str:
+    """A time zone as Grafana names it; raises SmartmeterError for one that is none."""
+    try:
+        return "utc" if ZoneInfo(zone).key == "UTC" else zone
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise SmartmeterError(f"no time zone is named {zone!r}; give an IANA name such as Europe/Paris") from error
 
 
 def pages() -> list[Page]:
@@ -74,13 +84,13 @@ def write(settings: Settings, path: Path, zone: str = "utc") -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def take_pictures(settings: Settings, folder: Path) -> Iterator[Path]:
+def take_pictures(settings: Settings, folder: Path, theme: str = "light", width: int = SIZE["width"]) -> Iterator[Path]:
     """A picture of each whole dashboard; yields each file as soon as it is there."""
     folder.mkdir(parents=True, exist_ok=True)
     with serving(settings, refresh_s=0) as url, browser() as chromium:
-        page = chromium.new_page(viewport=SIZE)  # type: ignore[arg-type]
+        page = chromium.new_page(viewport={"width": width, "height": HEIGHT})
         for each in pages():
-            show(page, url, each.uid)
+            show(page, url, each.uid, theme)
             path = folder / f"{each.uid.removeprefix('smartmeter-')}.png"
             page.screenshot(path=path, full_page=True)
             yield path

@@ -21,19 +21,20 @@ def text(value: object, unit: str, decimals: int | None = None, zone: ZoneInfo |
         return f"{value.astimezone(zone) if zone else value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    if unit == "percentunit":
-        return f"{fixed(value * 100, decimals)}%"
+    return _number(value, unit, decimals)
+
+
+def _number(value: float, unit: str, decimals: int | None) -> str:
     if unit == "locale":
         return _grouped(value, decimals)
     if unit == "s":
         return _span(value, decimals)
     if unit in PREFIXED:
         return _prefixed(value, unit, decimals)
-    return (
-        f"{fixed(value, decimals)} {unit.removeprefix('suffix:')}"
-        if unit.startswith("suffix:")
-        else fixed(value, decimals)
-    )
+    if unit == "percentunit":
+        return f"{fixed(value * 100, decimals)}%"
+    suffix = unit.removeprefix("suffix:") if unit.startswith("suffix:") else ""
+    return f"{fixed(value, decimals)} {suffix}".rstrip()
 
 
 def fixed(value: float, decimals: int | None) -> str:

@@ -20,8 +20,8 @@ def build(name: str, folder: Path) -> Path:
         return _without("there is no Go on this machine")
     program = folder / name
     built = subprocess.run(
-        [go, "build", "-o", str(program), f"./{name}"], cwd=FOLDER, capture_output=True, text=True, timeout=BUILD_DEADLINE_S,
-        check=False,
+        [go, "build", "-o", str(program), f"./{name}"], cwd=FOLDER, capture_output=True, text=True,
+        timeout=BUILD_DEADLINE_S, check=False,
     )  # fmt: skip
     if built.returncode != 0 and "dial tcp" in built.stderr:
         return _without(f"Go's modules cannot be had: {built.stderr[-300:]}")

@@ -27,7 +27,8 @@ EPISODE = "cityHash64(meter_id, intDiv(toUnixTimestamp(window_start), 1800))"
 KIND_OF_EPISODE = (
     f"multiIf({EPISODE} % 150 = 0, 4, {EPISODE} % 150 = 1, 3, {EPISODE} % 150 < 4, 2, {EPISODE} % 150 < 6, 1, 0)"
 )
-POWER = f"multiIf(kind = 4, 0.42, kind = 2, 5.6, kind = 1, 0.01, greatest(0.03, {SCALE} * {PROFILE} + 0.1 * {NOISE} * {SCALE}))"
+LIFE = f"greatest(0.03, {SCALE} * {PROFILE} + 0.1 * {NOISE} * {SCALE})"
+POWER = f"multiIf(kind = 4, 0.42, kind = 2, 5.6, kind = 1, 0.01, {LIFE})"
 VOLTAGE = f"if(kind = 3, 204., 231. - power / 2 + 2 * sin(toUnixTimestamp(window_start) / 9000) + {NOISE})"
 
 
@@ -83,10 +84,11 @@ def _five_minutes(run: Run, scale: Scale) -> None:
         "low_consumption_count": "if(kind = 1, 60, 0)", "voltage_anomaly_count": "if(kind = 3, 60, 0)",
     })  # fmt: skip
     chance = "(cityHash64(meter_id, window_start, 'p') % 10000) / 10000"
+    kinds = "['spike', 'low_consumption', 'spike', 'voltage', 'failure']"
     probability = f"if(kind > 0, 0.35 + 0.65 * {chance}, pow({chance}, 60))"
     _table(run, scale, "anomaly_prediction_results", 300, {
         "probability": probability, "prediction": f"{probability} >= 0.5",
-        "kind": f"if({probability} >= 0.5, ['spike', 'low_consumption', 'spike', 'voltage', 'failure'][kind + 1], NULL)",
+        "kind": f"if({probability} >= 0.5, {kinds}[kind + 1], NULL)",
         "threshold": "0.5", "model_name": "'spike_rf_model'", "model_version": "'2026-11-25.1'",
         "feature_partition": "0", "feature_offset": "0",
     })  # fmt: skip
@@ -95,26 +97,30 @@ def _five_minutes(run: Run, scale: Scale) -> None:
 def _hours(run: Run, scale: Scale) -> None:
     power = {
         "power_avg_kw": "power", "power_min_kw": "power * 0.5", "power_max_kw": "power * 2",
-        "readings_sum_kw": "power * 720", "energy_kwh": "power", "covered_s": "3600 - cityHash64(meter_id, window_start) % 30",
+        "readings_sum_kw": "power * 720", "energy_kwh": "power",
+        "covered_s": "3600 - cityHash64(meter_id, window_start) % 30",
     }  # fmt: skip
     _table(run, scale, "meter_hourly_power_consumption", 3600, power)
     _table(run, scale, "meter_hourly_voltage_monitoring", 3600, {
-        "voltage_avg_v": "voltage", "voltage_min_v": "voltage - 2", "voltage_max_v": "voltage + 2", "voltage_std_v": "0.9",
+        "voltage_avg_v": "voltage", "voltage_min_v": "voltage - 2", "voltage_max_v": "voltage + 2",
+            "voltage_std_v": "0.9",
         "voltage_outside_count": "if(kind = 3, 36, 0)", "voltage_outside_share": "if(kind = 3, 0.05, 0)",
     })  # fmt: skip
     sums = ", ".join(f"sum({name})" for name in ("energy_kwh", "energy_kwh * 720", "covered_s"))
     position = "'made', 0, toInt64(0), max(window_end)"
     run(
-        f"""INSERT INTO building_hourly_power_consumption (building_id, window_start, window_end, event_count, meter_count,
-    power_avg_kw, power_min_kw, power_max_kw, energy_kwh, readings_sum_kw, covered_s, topic, partition, offset, produced_at)
+        f"""INSERT INTO building_hourly_power_consumption (building_id, window_start, window_end, event_count,
+    meter_count, power_avg_kw, power_min_kw, power_max_kw, energy_kwh, readings_sum_kw, covered_s, topic, partition,
+    offset, produced_at)
 SELECT building_id, window_start, max(window_end), sum(event_count), count(), avg(power_avg_kw), min(power_min_kw),
     max(power_max_kw), {sums}, {position}
 FROM meter_hourly_power_consumption GROUP BY building_id, window_start"""
     )
     kinds = ", ".join(f"sum({EPISODE} % 150 = {n}) * 60" for n in (0, 2, 4, 1))
     run(
-        f"""INSERT INTO anomaly_count_hourly_per_building (building_id, window_start, window_end, event_count, meter_count,
-    failure_count, spike_count, low_consumption_count, voltage_anomaly_count, topic, partition, offset, produced_at)
+        f"""INSERT INTO anomaly_count_hourly_per_building (building_id, window_start, window_end, event_count,
+    meter_count, failure_count, spike_count, low_consumption_count, voltage_anomaly_count, topic, partition, offset,
+    produced_at)
 SELECT building_id, window_start, max(window_end), sum(event_count), count(), {kinds}, {position}
 FROM meter_hourly_power_consumption GROUP BY building_id, window_start"""
     )
@@ -156,27 +162,37 @@ def _figures(run: Run, scale: Scale) -> None:
     """What the pipeline tells about itself: each figure every 15 s. A backfill at the beginning, then live."""
     rate, start = max(1, scale.meters // 5), int(scale.start.timestamp())
     backlog = f"greatest(0, {rate * 600} - toFloat64(at) * {rate * 20})"
-    live = f"(cityHash64(at, target) % 100) * {rate} / 50"
+    live = f"(cityHash64(intDiv(at, 12), part) % 100) * {rate} / 20 * (at % 12) / 12"
+    topics = {name: "smart-meter-data" if name == "raw_data" else name for name in TABLES}
+    consumers = [(f"clickhouse-{name}", topic) for name, topic in topics.items()]
+    tables, stream = [("clickhouse", name) for name in TABLES], [("stream", grain) for grain in GRAINS]
+    unreadable = "if(part = 'clickhouse-raw_data', 25, 0)"
+    parts = [(part, "") for part in ("kafka", "registry", "clickhouse", "stream", "metrics", "predict")]
+    ends = f"if(at < 20, at * {rate * 300}, {rate * 6000} + at * {rate * 15})"
+    sizes = f"{scale.meters} * 900. * (1 + cityHash64(target) % 5 + (at % 240) / 240)"
+    durations = "1.2 + (cityHash64(target) % 100) / 60 + (cityHash64(at, target) % 100) / 200"
     figures: list[tuple[str, list[tuple[str, str]], str]] = [
-        ("end_offset_messages", [("kafka", "smart-meter-data")], f"if(at < 20, at * {rate * 300}, {rate * 6000} + at * {rate * 15})"),
-        ("lag_messages", [(f"clickhouse-{name}", "smart-meter-data" if name == "raw_data" else name) for name in TABLES]
-         + [(f"stream-{grain}", "meter_stats_30s") for grain in GRAINS], f"{backlog} + {live}"),
-        ("newest_row_age_s", [("clickhouse", name) for name in TABLES], "4. + cityHash64(at, target) % 30"),
-        ("batch_duration_s", [("stream", grain) for grain in GRAINS], "1. + (cityHash64(at, target) % 100) / 60"),
-        ("state_bytes", [("stream", grain) for grain in GRAINS], f"{scale.meters} * 900. + cityHash64(at, target) % 1000000"),
-        ("late_rows", [("stream", grain) for grain in GRAINS], "if(cityHash64(at, target) % 700 = 0, 3, 0)"),
-        ("set_aside_messages", [(f"clickhouse-{name}", "") for name in TABLES], "if(part = 'clickhouse-raw_data', 25, 0)"),
+        ("end_offset_messages", [("kafka", "smart-meter-data")], ends),
+        (
+            "lag_messages",
+            consumers + [(f"stream-{grain}", "meter_stats_30s") for grain in GRAINS],
+            f"{backlog} + {live}",
+        ),
+        ("newest_row_age_s", tables, "2. + cityHash64(target) % 40 + cityHash64(at, target) % 6"),
+        ("batch_duration_s", stream, durations),
+        ("state_bytes", stream, sizes),
+        ("late_rows", stream, "if(cityHash64(at, target) % 700 = 0, 3, 0)"),
+        ("set_aside_messages", [(f"clickhouse-{name}", "") for name in TABLES], unreadable),
         ("set_aside_by_reason_messages", [("clickhouse-raw_data", "Message with schema id … has no magic byte")], "25"),
         ("schema_versions", [("registry", f"{name}-value") for name in TABLES], "if(target = 'raw_data-value', 2, 1)"),
-        ("resident_bytes", [(part, "") for part in ("kafka", "registry", "clickhouse", "stream", "metrics", "predict")],
-         "300e6 + cityHash64(part) % 900000000"),
-    ]  # fmt: skip
+        ("resident_bytes", parts, "300e6 + cityHash64(part) % 900000000"),
+    ]
     count = scale.count(15)
     for metric, whom, value in figures:
         pairs = ", ".join(f"('{part}', '{target}')" for part, target in whom)
         run(
-            f"""INSERT INTO pipeline_metrics (metric, part, target, window_start, window_end, event_count, value_sum, value_min,
-    value_max, value_last, topic, partition, offset, produced_at)
+            f"""INSERT INTO pipeline_metrics (metric, part, target, window_start, window_end, event_count, value_sum,
+    value_min, value_max, value_last, topic, partition, offset, produced_at)
 SELECT '{metric}', part, target, toDateTime64({start} + at * 15, 3, 'UTC') AS window_start,
     window_start + INTERVAL 15 SECOND AS window_end, 3, toFloat64({value}) AS value, value, value, value,
     'pipeline_metrics', 0, toInt64(number), window_end
@@ -188,17 +204,19 @@ FROM (
 
 
 def _table(run: Run, scale: Scale, table: str, step_s: int, columns: dict[str, str], meters: int | None = None) -> None:
-    """One row per meter and window, meter by meter as the order key wants it; beyond some meters the first ones again."""
+    """One row per meter and window, in the order of the key; beyond some meters the first ones again."""
     count, meters = scale.count(step_s), min(scale.meters, meters or scale.meters)
+    start = int(scale.start.timestamp()) // step_s * step_s
     first = min(meters, max(PER_BUILDING, CHUNK_ROWS // count // PER_BUILDING * PER_BUILDING))
     run(
         f"""INSERT INTO {table} (meter_id, building_id, window_start, window_end, event_count, {", ".join(columns)},
     topic, partition, offset, produced_at)
-SELECT meter_id, intDiv(meter_id - 1, {PER_BUILDING}) + 1, window_start, window_start + INTERVAL {step_s} SECOND AS window_end,
+SELECT meter_id, intDiv(meter_id - 1, {PER_BUILDING}) + 1, window_start,
+    window_start + INTERVAL {step_s} SECOND AS window_end,
     {max(1, step_s // 5)}, {", ".join(columns.values())}, {POSITION}
 FROM (
     SELECT number, toInt32(intDiv(number, {count})) + 1 AS meter_id,
-        toDateTime64({int(scale.start.timestamp()) // step_s * step_s} + (number % {count}) * {step_s}, 3, 'UTC') AS window_start,
+        toDateTime64({start} + (number % {count}) * {step_s}, 3, 'UTC') AS window_start,
         {KIND_OF_EPISODE} AS kind, {POWER} AS power, {VOLTAGE} AS voltage
     FROM numbers({first * count})
 )
@@ -212,6 +230,6 @@ WHERE NOT (meter_id % {scale.silent_every} = 0 AND window_start >= toDateTime({i
         )
 
 
-def newest_hour() -> datetime:
+def newest_minute() -> datetime:
     """The end of a world that is of now, but lies on a full minute."""
     return datetime.now(UTC).replace(second=0, microsecond=0)

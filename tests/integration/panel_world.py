@@ -141,7 +141,13 @@ def _metrics() -> Iterator[Row]:
 
 def reading(meter: int, at: datetime, number: int, status: int = 0) -> Row:
     values = {"power_kw": meter / 10 + number % 5 / 100, "voltage_v": 228 + number % 3, "status": status}
-    return {"meter_id": meter, "building_id": BUILDING_OF[meter], "timestamp": at, **values, "sequence": number + number // 50}
+    return {
+        "meter_id": meter,
+        "building_id": BUILDING_OF[meter],
+        "timestamp": at,
+        **values,
+        "sequence": number + number // 50,
+    }
 
 
 def _readings() -> Iterator[Row]:
@@ -254,7 +260,12 @@ def insert_rows(run: Callable[[str], object], name: str, rows: Sequence[Row]) ->
 
 
 def _line(dataset: Dataset, row: Row, offset: int) -> str:
-    position = {"topic": dataset.topic, "partition": 0, "offset": offset, "produced_at": row.get("window_end", row.get("timestamp"))}
+    position = {
+        "topic": dataset.topic,
+        "partition": 0,
+        "offset": offset,
+        "produced_at": row.get("window_end", row.get("timestamp")),
+    }
     return json.dumps({name: _value(value) for name, value in (row | position).items()})
 
 
@@ -264,4 +275,4 @@ def _value(value: Any) -> Any:
 
 def within(rows: Sequence[Row], start: datetime = START, end: datetime = END) -> list[Row]:
     """Rows whose window begins in the dashboard's time; both ends belong to it."""
-    return [row for row in rows if start <= row.get("window_start", row.get("timestamp")) <= end]
+    return [row for row in rows if start <= row["window_start" if "window_start" in row else "timestamp"] <= end]

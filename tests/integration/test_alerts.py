@@ -114,7 +114,10 @@ CASES = {
         "clickhouse-raw_data has 2.5M messages of smart-meter-data yet to read",
     ),
     "A table gets nothing new": (("raw_data",), "Nothing new in table raw_data: the newest row is 1h30m0s old"),
-    "Messages are unreadable": (("clickhouse-raw_data",), "clickhouse-raw_data: 1.5k unreadable messages within 15 minutes"),
+    "Messages are unreadable": (
+        ("clickhouse-raw_data",),
+        "clickhouse-raw_data: 1.5k unreadable messages within 15 minutes",
+    ),
     "Meters are silent": (("3",), "Building 3: 150 meters have sent nothing for 10 minutes or longer"),
     "Meters are probably anomalous": (("1",), "Building 1: 1 meters are anomalous with a probability above 90 %"),
 }
@@ -128,14 +131,22 @@ def test_a_rule_fires_for_what_it_names_and_clears(ask: Ask, template: Path, tit
     assert (firing(rule, well), firing(rule, cleared)) == ({}, {})
     assert list(firing(rule, ill)) == [labels]
     assert labels in cleared, "a series that is gone would leave its alert with [no value]"
-    told = [summary(rule, labels, {"B": ill[labels]}), summary(rule, labels, {"B": cleared[labels]}), summary(rule, labels, {})]
+    told = [
+        summary(rule, labels, {"B": ill[labels]}),
+        summary(rule, labels, {"B": cleared[labels]}),
+        summary(rule, labels, {}),
+    ]
     fired, resolved, gone = go_programs.run(template, asked=told)
     assert fired == words
     assert all("[no value]" not in text and "{{" not in text for text in (resolved, gone))
 
 
 def summary(rule: AlertRule, labels: tuple[str, ...], values: dict[str, float]) -> dict[str, object]:
-    names = [part.rsplit(" AS ", 1)[1] for part in rule.sql.split("\nFROM")[0].replace("SELECT ", "", 1).split(", ") if " AS " in part]
+    names = [
+        part.rsplit(" AS ", 1)[1]
+        for part in rule.sql.split("\nFROM")[0].replace("SELECT ", "", 1).split(", ")
+        if " AS " in part
+    ]
     return {"text": rule.summary, "labels": dict(zip(names, labels, strict=False)), "values": values}
 
 

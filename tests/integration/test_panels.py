@@ -14,10 +14,10 @@ import pytest
 
 from grafana import sql
 from grafana.ask import asking
-from grafana.data import Ask, Frame, ask_marks, ask_panel, choose
+from grafana.data import Ask, ask_marks, ask_panel, choose
 from grafana.macros import TimeRange, Value, expand, interval_s
 from grafana.palette import KINDS as WORST_FIRST
-from grafana.panels import ROW, Page, Panel, read_page
+from grafana.panels import ROW, Page, read_page
 from grafana.render import load
 from tests.integration import panel_world as world
 from tests.integration.front_server import READER, FrontServer, running_front
@@ -108,7 +108,8 @@ def expected_detections(chosen: Chosen) -> list[list[Any]]:
 def anomaly_sums(chosen: Chosen) -> list[list[Any]]:
     rows = chosen.rows("anomaly_count_hourly_per_building")
     return [
-        [row["window_start"], *labels("Building", row["building_id"]), sum(row[name] for name in COUNTS)] for row in rows
+        [row["window_start"], *labels("Building", row["building_id"]), sum(row[name] for name in COUNTS)]
+        for row in rows
     ]
 
 
@@ -405,7 +406,9 @@ EXPECTED: dict[str, Callable[[Chosen], list[list[Any]]]] = {
     "Spark batch duration": figures("batch_duration_s"),
     "Spark state size": figures("state_bytes"),
     "Late rows by grain": expected_late,
-    "Age of the newest row per table": lambda _: [[*k, age] for k, age in last_of("newest_row_age_s", "target").items()],
+    "Age of the newest row per table": lambda _: [
+        [*k, age] for k, age in last_of("newest_row_age_s", "target").items()
+    ],
     "Unreadable messages by reason": lambda _: [
         [f"{part.removeprefix('clickhouse-')}: {reason}", messages]
         for (part, reason), messages in last_of("set_aside_by_reason_messages", "part", "target").items()
@@ -484,7 +487,9 @@ def test_variables_have_the_values_there_are(ask: Ask) -> None:
         "meter_id": [("11", "Meter 11"), ("12", "Meter 12"), ("21", "Meter 21")],
     }
     of_one = choose(meters.variables, {"building_id": ["1"], "meter_id": ["21", "12"]}, TIME, ask)
-    assert of_one["meter_id"] == (Value(["12"]), [("11", "Meter 11"), ("12", "Meter 12")]), "a meter of another building is chosen no longer"
+    assert of_one["meter_id"] == (Value(["12"]), [("11", "Meter 11"), ("12", "Meter 12")]), (
+        "a meter of another building is chosen no longer"
+    )
     assert choose(predictions.variables, {}, TIME, ask)["model_version"][1] == [(each, each) for each in world.MODELS]
     assert choose(readings.variables, {}, TIME, ask)["meter_id"][0] == Value(["11"]), "exactly one"
     assert choose(readings.variables, {}, EMPTY, ask)["meter_id"][0] == Value([""]), "or none"
@@ -508,7 +513,7 @@ def many_meters(front: FrontServer) -> Iterator[list[int]]:
 def test_beyond_ten_meters_the_greatest_are_drawn_and_the_mean_of_all(ask: Ask, many_meters: list[int]) -> None:
     page, energy = PANELS["Meter Hourly Power Consumption"]
     values = values_of(page, {}, ask)
-    drawn = {name for name in ask_panel(energy, TIME, values, ask).frames[0].column("id")}
+    drawn = set(ask_panel(energy, TIME, values, ask).frames[0].column("id"))
     assert len(drawn) == sql.SERIES_MAX
     assert drawn == {"11", "12", "21", *(str(meter) for meter in many_meters[:7])}
     trend = ask_panel(PANELS["Meter Minute-level Power Trend"][1], TIME, values, ask).frames[0]
@@ -534,7 +539,9 @@ def test_a_silent_meter_is_named_with_its_last_hour(ask: Ask) -> None:
     page, panel = PANELS["Silent meters"]
     later = TimeRange(START, END + timedelta(minutes=11))
     rows = ask_panel(panel, later, values_of(page, {}, ask, later), ask).frames[0].rows
-    assert [list(row) for row in rows] == [[meter, BUILDING_OF[meter], END - timedelta(hours=1)] for meter in BUILDING_OF]
+    assert [list(row) for row in rows] == [
+        [meter, BUILDING_OF[meter], END - timedelta(hours=1)] for meter in BUILDING_OF
+    ]
     _, now = PANELS["Meters now"]
     ((reporting, count, silent, *_),) = ask_panel(now, later, values_of(page, {}, ask, later), ask).frames[0].rows
     assert (reporting, count, silent) == (0, 0, 3)

@@ -36,6 +36,7 @@ KINDS = {"timeseries", "stat", "table", "barchart", "heatmap", "state-timeline"}
 
 
 def by_title(title: str) -> dict[str, Any]:
+    panel: dict[str, Any]
     (panel,) = [panel for panel in RAW_PANELS if panel["title"] == title]
     return panel
 

@@ -10,8 +10,8 @@ from grafana.macros import TimeRange
 from grafana.palette import BAD, GOOD, WATCH
 from grafana.panels import Panel, seconds
 from grafana.preview.figures import figure, is_empty, with_gaps
-from grafana.preview.serve import html
 from grafana.preview.series import display_name, series_of
+from grafana.preview.serve import html
 from grafana.preview.units import text
 from infra.base.errors import SmartmeterError
 
