@@ -4,7 +4,7 @@ Every value follows from a meter's number and the time, so a world is the same o
 some have a voltage fault, and anomalies come in episodes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -52,37 +52,40 @@ class Scale:
 
 def fill(run: Run, scale: Scale) -> None:
     """Rows in every table that a dashboard reads."""
-    _minutes(run, scale)
-    _half_minutes(run, scale)
-    _five_minutes(run, scale)
-    _hours(run, scale)
-    _readings(run, scale)
-    _figures(run, scale)
+    minutes(run, scale)
+    half_minutes(run, scale)
+    five_minutes(run, scale)
+    hours(run, scale)
+    readings(run, scale)
+    figures(run, scale)
 
 
-def _minutes(run: Run, scale: Scale) -> None:
+def minutes(run: Run, scale: Scale, meters: int | None = None, ids: Sequence[int] = ()) -> None:
+    """Minutes of the first `meters`, or of those with these ids."""
     _table(run, scale, "meter_minute_trend", 60, {
         "power_avg_kw": "power", "power_min_kw": "power * 0.9", "power_max_kw": "power * 1.2",
         "voltage_avg_v": "voltage", "voltage_min_v": "voltage - 0.8", "voltage_max_v": "voltage + 0.9",
-    })  # fmt: skip
+    }, meters, ids)  # fmt: skip
 
 
-def _half_minutes(run: Run, scale: Scale) -> None:
+def half_minutes(run: Run, scale: Scale, ids: Sequence[int] = ()) -> None:
+    """What the thresholds find, of the first meters or of those with these ids."""
     _table(run, scale, "anomaly_detection_meter", 30, {
         "power_avg_kw": "power", "power_min_kw": "power", "power_max_kw": "power", "voltage_avg_v": "voltage",
         "voltage_min_v": "voltage", "voltage_max_v": "voltage", "spike": "kind = 2", "low_consumption": "kind = 1",
         "voltage_anomaly": "kind = 3", "failure": "kind = 4",
-    }, METERS_WITH_DETECTIONS)  # fmt: skip
+    }, METERS_WITH_DETECTIONS, ids)  # fmt: skip
 
 
-def _five_minutes(run: Run, scale: Scale) -> None:
+def five_minutes(run: Run, scale: Scale, meters: int | None = None) -> None:
+    """Features and predictions of the first `meters`."""
     zero = ("power_std_kw", "power_step_max_kw", "voltage_std_v", "voltage_step_max_v", "repeat_count", "run_max_count")
     _table(run, scale, "anomaly_prediction_features", 300, {
         "power_avg_kw": "power", "power_min_kw": "power", "power_max_kw": "power", "voltage_avg_v": "voltage",
         "voltage_min_v": "voltage", "voltage_max_v": "voltage", **dict.fromkeys(zero, "0"), "gap_count": "0",
         "failure_count": "if(kind = 4, 60, 0)", "spike_count": "if(kind = 2, 60, 0)",
         "low_consumption_count": "if(kind = 1, 60, 0)", "voltage_anomaly_count": "if(kind = 3, 60, 0)",
-    })  # fmt: skip
+    }, meters)  # fmt: skip
     chance = "(cityHash64(meter_id, window_start, 'p') % 10000) / 10000"
     kinds = "['spike', 'low_consumption', 'spike', 'voltage', 'failure']"
     probability = f"if(kind > 0, 0.35 + 0.65 * {chance}, pow({chance}, 60))"
@@ -91,10 +94,11 @@ def _five_minutes(run: Run, scale: Scale) -> None:
         "kind": f"if({probability} >= 0.5, {kinds}[kind + 1], NULL)",
         "threshold": "0.5", "model_name": "'spike_rf_model'", "model_version": "'2026-11-25.1'",
         "feature_partition": "0", "feature_offset": "0",
-    })  # fmt: skip
+    }, meters)  # fmt: skip
 
 
-def _hours(run: Run, scale: Scale) -> None:
+def hours(run: Run, scale: Scale) -> None:
+    """Hours of every meter and building."""
     power = {
         "power_avg_kw": "power", "power_min_kw": "power * 0.5", "power_max_kw": "power * 2",
         "readings_sum_kw": "power * 720", "energy_kwh": "power",
@@ -126,7 +130,7 @@ FROM meter_hourly_power_consumption GROUP BY building_id, window_start"""
     )
 
 
-def _readings(run: Run, scale: Scale) -> None:
+def readings(run: Run, scale: Scale) -> None:
     """Readings every 5 s of the last two hours of ten meters."""
     meters, count = min(10, scale.meters), min(scale.count(5), 1440)
     start = int(scale.end.timestamp()) - count * 5
@@ -158,7 +162,7 @@ TABLES = (
 )
 
 
-def _figures(run: Run, scale: Scale) -> None:
+def figures(run: Run, scale: Scale) -> None:
     """What the pipeline tells about itself: each figure every 15 s. A backfill at the beginning, then live."""
     rate, start = max(1, scale.meters // 5), int(scale.start.timestamp())
     backlog = f"greatest(0, {rate * 600} - toFloat64(at) * {rate * 20})"
@@ -171,7 +175,7 @@ def _figures(run: Run, scale: Scale) -> None:
     ends = f"if(at < 20, at * {rate * 300}, {rate * 6000} + at * {rate * 15})"
     sizes = f"{scale.meters} * 900. * (1 + cityHash64(target) % 5 + (at % 240) / 240)"
     durations = "1.2 + (cityHash64(target) % 100) / 60 + (cityHash64(at, target) % 100) / 200"
-    figures: list[tuple[str, list[tuple[str, str]], str]] = [
+    told: list[tuple[str, list[tuple[str, str]], str]] = [
         ("end_offset_messages", [("kafka", "smart-meter-data")], ends),
         (
             "lag_messages",
@@ -188,7 +192,7 @@ def _figures(run: Run, scale: Scale) -> None:
         ("resident_bytes", parts, "300e6 + cityHash64(part) % 900000000"),
     ]
     count = scale.count(15)
-    for metric, whom, value in figures:
+    for metric, whom, value in told:
         pairs = ", ".join(f"('{part}', '{target}')" for part, target in whom)
         run(
             f"""INSERT INTO pipeline_metrics (metric, part, target, window_start, window_end, event_count, value_sum,
@@ -203,11 +207,23 @@ FROM (
         )
 
 
-def _table(run: Run, scale: Scale, table: str, step_s: int, columns: dict[str, str], meters: int | None = None) -> None:
-    """One row per meter and window, in the order of the key; beyond some meters the first ones again."""
+def _table(
+    run: Run,
+    scale: Scale,
+    table: str,
+    step_s: int,
+    columns: dict[str, str],
+    meters: int | None = None,
+    ids: Sequence[int] = (),
+) -> None:
+    """One row per meter and window, in the order of the key; beyond some meters the first ones again.
+
+    `meters` bounds their number; with `ids` it is those alone.
+    """
     count, meters = scale.count(step_s), min(scale.meters, meters or scale.meters)
     start = int(scale.start.timestamp()) // step_s * step_s
-    first = min(meters, max(PER_BUILDING, CHUNK_ROWS // count // PER_BUILDING * PER_BUILDING))
+    first = len(ids) or min(meters, max(PER_BUILDING, CHUNK_ROWS // count // PER_BUILDING * PER_BUILDING))
+    meter = f"{list(ids)}[intDiv(number, {count}) + 1]" if ids else f"intDiv(number, {count}) + 1"
     run(
         f"""INSERT INTO {table} (meter_id, building_id, window_start, window_end, event_count, {", ".join(columns)},
     topic, partition, offset, produced_at)
@@ -215,14 +231,14 @@ SELECT meter_id, intDiv(meter_id - 1, {PER_BUILDING}) + 1, window_start,
     window_start + INTERVAL {step_s} SECOND AS window_end,
     {max(1, step_s // 5)}, {", ".join(columns.values())}, {POSITION}
 FROM (
-    SELECT number, toInt32(intDiv(number, {count})) + 1 AS meter_id,
+    SELECT number, toInt32({meter}) AS meter_id,
         toDateTime64({start} + (number % {count}) * {step_s}, 3, 'UTC') AS window_start,
         {KIND_OF_EPISODE} AS kind, {POWER} AS power, {VOLTAGE} AS voltage
     FROM numbers({first * count})
 )
 WHERE NOT (meter_id % {scale.silent_every} = 0 AND window_start >= toDateTime({int(scale.end.timestamp()) - 3600}))"""
     )
-    for shift in range(first, meters, first):
+    for shift in range(first, 0 if ids else meters, first):
         moved = f"meter_id + {shift} AS meter_id, building_id + {shift // PER_BUILDING} AS building_id"
         run(
             f"INSERT INTO {table} SELECT * REPLACE ({moved}) FROM {table} "
