@@ -1,7 +1,5 @@
 """Pipeline: how the system itself is doing, from the figures that it writes about itself (dataset pipeline_metrics)."""
 
-from pathlib import Path
-
 from grafana_foundation_sdk.builders import timeseries
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
@@ -33,7 +31,8 @@ from schemas.manifest import load_datasets
 
 NOT_MEASURED = "Empty: nothing was measured in this time; does `smartmeter metrics` run?"
 STREAM = "Empty: the stream told nothing in this time; do `smartmeter stream` and `smartmeter metrics` run?"
-GRAINS = Path(__file__).parents[2] / "stream_processing" / "grains"
+GRAINS = ("meter_30s", "meter_1min", "meter_5min", "meter_1h", "building_1h")
+"""The stream's grains, for their colours; a new one is drawn in the panel's colour until it stands here."""
 RAW_CONSUMER = "clickhouse-raw_data"
 FED_RARELY = ("pipeline_metrics", "late_readings")
 """Tables that say nothing of the stream by their age: the figures themselves, and what only a repair writes."""
@@ -109,9 +108,8 @@ AGES = newest("newest_row_age_s", "Table", "Age") + ' ORDER BY "Age" DESC, "Tabl
 
 def _by_name(panel: timeseries.Panel) -> timeseries.Panel:
     """A colour for each consumer and grain, the same in every panel; there are more than colours."""
-    grains = sorted(path.stem for path in GRAINS.glob("[!_]*.py"))
-    consumers = [f"table {name}" for name in load_datasets()] + [f"stream-{grain}" for grain in grains] + ["predict"]
-    for at, name in enumerate([*grains, *consumers]):
+    consumers = [f"table {name}" for name in load_datasets()] + [f"stream-{grain}" for grain in GRAINS] + ["predict"]
+    for at, name in enumerate([*GRAINS, *consumers]):
         color = {"mode": "fixed", "fixedColor": DIGITS[at % len(DIGITS)]}
         panel.override_by_name(name, [DynamicConfigValue("color", color)])
     return panel

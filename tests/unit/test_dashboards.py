@@ -13,6 +13,7 @@ import yaml
 from clickhouse.ddl import names as table_names
 from clickhouse.front.access import READER_MAX_EXECUTION_TIME_S
 from grafana import alerts, datasource, render
+from grafana.dashboards.pipeline import GRAINS
 from grafana.datasource import DRIVER_ADDS_S, QUERY_TIMEOUT_S
 from grafana.palette import BAD, DIGITS
 from grafana.palette import KINDS as ANOMALIES
@@ -171,6 +172,14 @@ def test_legends_are_tables_with_last_and_greatest(panel: dict[str, Any]) -> Non
     legend = panel["options"]["legend"]
     assert (legend["displayMode"], legend["calcs"]) == ("table", ["lastNotNull", "max"])
     assert legend["placement"] == ("right" if panel["gridPos"]["w"] == 24 else "bottom")
+
+
+def test_every_grain_has_a_colour() -> None:
+    folder = Path(render.__file__).parents[1] / "stream_processing" / "grains"
+    names = {name for path in folder.glob("*.py") for name in re.findall(r'\bname="(\w+)"', path.read_text())}
+    assert names == set(GRAINS)
+    (panel,) = [panel for _, panel in PANELS if panel.title == "Spark batch duration"]
+    assert len({panel.field(grain).color for grain in GRAINS}) == len(GRAINS)
 
 
 def test_a_meter_has_one_colour_everywhere() -> None:
