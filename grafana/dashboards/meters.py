@@ -117,7 +117,7 @@ ORDER BY "Hour" DESC, "Meter" LIMIT 200"""
 
 DRAWN_TABLE = f"""SELECT meter_id AS "Meter", max(building) AS "Building", max(newest) AS "Newest minute",
     sum(power_kw) AS "Power", max(voltage_v) AS "Voltage", sum(energy_kwh) AS "Energy",
-    sum(found) AS "Windows with anomaly"
+    sum(found) AS "Anomalies"
 FROM (
     SELECT meter_id, argMax(building_id, window_start) AS building, max(toDateTime(window_start)) AS newest,
         argMax(power_avg_kw, window_start) AS power_kw, argMax(voltage_avg_v, window_start) AS voltage_v,
@@ -249,9 +249,10 @@ def build() -> Dashboard:
                     "Power": Look(KW, 2),
                     "Voltage": Look(VOLT, 1),
                     "Energy": Look(KWH, 2),
-                    "Windows with anomaly": Look(steps=good_below(1)),
+                    "Anomalies": Look(steps=good_below(1)),
                 },
                 width=HALF,
+                height=11,
             )
         )
         .with_row(row("Is the voltage within its limits?"))

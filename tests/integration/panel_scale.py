@@ -120,7 +120,10 @@ SELECT building_id, window_start, max(window_end), sum(event_count), count(), av
     max(power_max_kw), {sums}, {position}
 FROM meter_hourly_power_consumption GROUP BY building_id, window_start"""
     )
-    kinds = ", ".join(f"sum({EPISODE} % 150 = {n}) * 60" for n in (0, 2, 4, 1))
+    # An hour has two episodes of half an hour, 360 readings each.
+    later = EPISODE.replace("window_start", "(window_start + INTERVAL 30 MINUTE)")
+    counted = {"failure": "= 0", "spike": "IN (2, 3)", "low consumption": "IN (4, 5)", "voltage": "= 1"}
+    kinds = ", ".join(f"360 * (sum({EPISODE} % 150 {n}) + sum({later} % 150 {n}))" for n in counted.values())
     run(
         f"""INSERT INTO anomaly_count_hourly_per_building (building_id, window_start, window_end, event_count,
     meter_count, failure_count, spike_count, low_consumption_count, voltage_anomaly_count, topic, partition, offset,
