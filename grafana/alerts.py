@@ -85,7 +85,7 @@ WHERE prediction AND (meter_id, window_start) IN (
     WHERE $__timeFilter(window_start) AND prediction
     ORDER BY window_start DESC LIMIT 1000
 )
-GROUP BY meter_id, model_version ORDER BY probability DESC, meter_id LIMIT 100""",
+GROUP BY meter_id, model_version ORDER BY probability DESC, meter_id, model_version LIMIT 100""",
         above=0.9,
         span_s=900,
         pending="0s",
