@@ -68,7 +68,7 @@ def _column(row: Sequence[str]) -> Column:
 
 def _table(row: Sequence[str], columns: Sequence[Column], database: str) -> Table:
     name, engine_full, query, comment, create = row
-    query = _one_line(query).replace(f"{database}.", "")
+    query = _one_line(re.sub(rf"\b(FROM|JOIN) `?{re.escape(database)}`?\.", r"\1 ", query))
     target = TARGET.match(create)
     if query:
         named = target[1].removeprefix(f"{database}.") if target else ""

@@ -18,7 +18,7 @@ from ml.judge import Spans, feature_rows
 from ml.lag_state import FeatureRows
 from ml.truth import DATASET
 from ml.windows import WINDOW_MS
-from schemas.manifest import load_datasets
+from schemas.manifest import load_deployed
 from schemas.subscription import Received, Unreadable, subscribe
 
 QUEUED = 20_000
@@ -40,7 +40,7 @@ class FeatureLog:
 
     def __init__(self, settings: Settings, stop: Event) -> None:
         self._settings, self._stop = settings, stop
-        self.topic = load_datasets()[DATASET].topic
+        self.topic = load_deployed(settings)[DATASET].topic
         self._queue: Queue[Received | BaseException] = Queue(QUEUED)
         self._thread: Thread | None = None
         self.unreadable = 0

@@ -39,7 +39,7 @@ events = logging.getLogger(__name__)
 def run_predict(settings: Settings, stop: Event) -> None:
     """Predict until `stop` is set. Raises SmartmeterError when predict already runs, or when Kafka rejects a request
     and retrying cannot help."""
-    with parts.this_process_is(settings.data_dir, PART, "`smartmeter ml predict`"):
+    with parts.this_process_is(settings.stack_dir, settings.deployment.named(PART), "`smartmeter ml predict`"):
         shelf = Shelf(models.folder(settings.data_dir))
         if not _wait_for_model(shelf, stop):
             return

@@ -11,7 +11,7 @@ from ml.judge import Suspects
 from ml.model import Model
 from ml.windows import WINDOW_MS
 from schemas.codec import Encoder
-from schemas.manifest import load_datasets
+from schemas.manifest import load_deployed
 from schemas.registry import Registry
 
 DATASET = "anomaly_prediction_results"
@@ -26,7 +26,7 @@ class ResultLog:
     """
 
     def __init__(self, settings: Settings, stop: Event) -> None:
-        self._dataset, self._stop = load_datasets()[DATASET], stop
+        self._dataset, self._stop = load_deployed(settings)[DATASET], stop
         registry = Registry(settings.schema_registry_url)
         self._encoder = Encoder(self._dataset.latest, registry.id_of(self._dataset.subject, self._dataset.latest))
         self._failure = ""

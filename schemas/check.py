@@ -131,19 +131,7 @@ def _manifest_released(new: Dataset, old: Dataset, where: str) -> Findings:
                 )
             else:
                 notes.append(f"{change}: {NOTED[key]}.")
-    return Findings(tuple(breaking), tuple(notes)) + _partitions(new, old, where) + _retention(new, old, where)
-
-
-def _partitions(new: Dataset, old: Dataset, where: str) -> Findings:
-    if new.partitions == old.partitions:
-        return Findings()
-    change = f"{new.name}.yaml: partitions was {old.partitions} in {where} and is {new.partitions} now"
-    if new.partitions < old.partitions:
-        return Findings((f"{change}: Kafka cannot take partitions away. Restore it, or declare a new dataset.",))
-    if new.version_by == "offset":
-        reason = "keys would move, and of two readings the later one is told by offsets within one partition"
-        return Findings((f"{change}: {reason}. Restore it, or declare a new dataset.",))
-    return Findings(notes=(f"{change}: keys move; harmless, since rows win by {new.version_by} in any order.",))
+    return Findings(tuple(breaking), tuple(notes)) + _retention(new, old, where)
 
 
 def _retention(new: Dataset, old: Dataset, where: str) -> Findings:

@@ -75,7 +75,7 @@ def _facts(dataset: Dataset) -> str:
         "Owner": dataset.owner,
         "Produced by": f"`{dataset.producer}`",
         "Consumed by": ", ".join(f"`{consumer}`" for consumer in dataset.consumers),
-        "Topic": f"`{dataset.topic}`, {dataset.partitions} partitions",
+        "Topic": f"`{dataset.topic}`",
         "Key": f"`{dataset.key}`; one key's records stay in order",
         "Retention": f"{_days(dataset.retention_days)} in the topic, {_days(dataset.ttl_days)} in ClickHouse",
         "Subject": f"`{dataset.subject}`, {dataset.compatibility}",

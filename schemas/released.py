@@ -69,7 +69,7 @@ def released_datasets(base: Base, folder: Path = CONTRACTS) -> dict[str, Dataset
         if not any(Path(unpacked).glob("*.yaml")):
             return {}
         try:
-            return load_datasets(Path(unpacked))
+            return load_datasets(Path(unpacked), released=True)
         except ContractError as error:
             raise SmartmeterError(
                 f"the contracts of {base.label} ({base.commit[:10]}) cannot be read by today's loader: {error}; "

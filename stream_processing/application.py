@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pyspark.errors import StreamingQueryException
@@ -50,7 +49,7 @@ class Application:
     `tell` gets a sentence for each start and failure.
     """
 
-    def __init__(self, context: Context, settings: StreamSettings, checkpoints: Path, tell: Callable[[str], None]):
+    def __init__(self, context: Context, settings: StreamSettings, checkpoints: str, tell: Callable[[str], None]):
         self._context = context
         self._checkpoints = checkpoints
         self._tell = tell
@@ -121,7 +120,7 @@ class Application:
             context.kafka.sink(grain.messages(rows, context.datasets, context.schema_ids(grain)))
             .queryName(name)
             .outputMode(grain.output_mode)
-            .option("checkpointLocation", str(self._checkpoints / name))
+            .option("checkpointLocation", f"{self._checkpoints}/{name}")
             .trigger(processingTime=f"{pace.trigger_s} seconds")
             .start()
         )

@@ -32,6 +32,7 @@ class Redrive:
 
     datasets: Mapping[str, Dataset]
     kafka: KafkaConnection
+    prefix: str = ""
 
     def run(self, wanted: Collection[Origin] | None, topic: str | None, again: bool) -> Iterator[RedriveOutcome]:
         """Redrive the letters named in `wanted`, or all of `topic`; yields an outcome for each once it is committed.
@@ -49,7 +50,8 @@ class Redrive:
             raise SmartmeterError(f"no dataset has the topic {min(sources)}; see `smartmeter dead-letters list`")
 
     def _redrive(self, dataset: Dataset, wanted: set[Origin] | None, again: bool) -> Iterator[RedriveOutcome]:
-        transactions = Transactions(self.kafka, TRANSACTIONAL_ID)  # first: this settles what another left undone
+        # First: what another left undone is settled then.
+        transactions = Transactions(self.kafka, f"{self.prefix}{TRANSACTIONAL_ID}")
         letters: dict[Origin, Letter] = {}
         done: set[str] = set()
         with Log(self.kafka) as log:

@@ -38,19 +38,20 @@ TopicPartition = tuple[str, int]
 
 @dataclass
 class Service:
-    """One run: call `open` once, then `sweep` again and again. `query` asks ClickHouse."""
+    """Call `open` once, then `sweep` again and again. `query` asks ClickHouse, `prefix` is the deployment's."""
 
     datasets: Mapping[str, Dataset]
     kafka: KafkaConnection
     query: Query
     limit: ShareLimit
+    prefix: str = ""
     _written: dict[TopicPartition, set[int]] = field(default_factory=dict)
     _parts: dict[str, int | None] = field(default_factory=dict)
     """By dataset, the parts of its unreadable table at its last sweep; None where it had none."""
 
     def open(self) -> None:
         """Take over from whoever ran before, and learn which letters are written."""
-        self._transactions = Transactions(self.kafka, TRANSACTIONAL_ID)
+        self._transactions = Transactions(self.kafka, f"{self.prefix}{TRANSACTIONAL_ID}")
         self._written, self._parts = {}, {}
         with Log(self.kafka) as log:
             for dataset in self.datasets.values():
@@ -133,7 +134,7 @@ class Service:
         letters = []
         for offset, produced_at_ms, reason, kept in rows:
             origin = Origin(dataset.topic, partition, offset)
-            row = (consumer_group(dataset.name), reason, produced_at_ms, bytes.fromhex(kept))
+            row = (consumer_group(dataset), reason, produced_at_ms, bytes.fromhex(kept))
             letters.append(letter(origin, *row, originals.get(offset)))
         return letters
 

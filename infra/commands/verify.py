@@ -2,21 +2,20 @@
 
 import json
 import time
-from pathlib import Path
 
 import click
 
-from infra.commands._options import data_dir_option
+from infra.commands._options import Where, where_options
 
 
 @click.command()
-@data_dir_option
+@where_options
 @click.option("--wait", "wait_s", default=60.0, show_default=True, help="Seconds to wait for consumers still behind.")
 @click.option("--json", "as_json_", is_flag=True, help="The report as JSON; with --watch one object a line.")
 @click.option("--watch", is_flag=True, help="Verify again and again, until stopped; a line for each time.")
 @click.option("--every", "every_s", default=30.0, show_default=True, help="Seconds between two of --watch.")
 @click.pass_context
-def command(ctx: click.Context, data_dir: Path, wait_s: float, as_json_: bool, watch: bool, every_s: float) -> None:
+def command(ctx: click.Context, where: Where, wait_s: float, as_json_: bool, watch: bool, every_s: float) -> None:
     """Prove that the tables hold what the log holds, and that every aggregate follows from the readings.
 
     Every offset of every topic must be a row, unreadable, empty, or superseded by a later row of the same
@@ -32,10 +31,9 @@ def command(ctx: click.Context, data_dir: Path, wait_s: float, as_json_: bool, w
     """
     from clickhouse.verify.report import as_json, print_line, print_report
     from infra.base.console import stdout_console
-    from infra.base.settings import load_settings
     from infra.operations.verify import verify
 
-    settings = load_settings(data_dir)
+    settings = where.settings()
     if watch:
         failed = False
         console = stdout_console()

@@ -19,6 +19,7 @@ from rich.table import Table
 from clickhouse.dead_letters.run import PART as DEAD_LETTERS
 from grafana.preview.run import PART as PREVIEW
 from infra.base import parts
+from infra.base.deployment import EMBEDDED
 from infra.base.errors import SmartmeterError
 from infra.base.wait import until
 from infra.operations.metrics.run import PART as METRICS
@@ -118,10 +119,15 @@ class Demo:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         (self.data_dir / MARKER).write_text("A demo may empty this directory.\n")
 
+    @property
+    def _where(self) -> list[str]:
+        """Its own directory, and the embedded deployment whatever the environment names."""
+        return ["--data-dir", str(self.data_dir), "--deployment", EMBEDDED]
+
     def _start_part(self, part: str, *arguments: str) -> psutil.Process:
         """Start `smartmeter ARGUMENTS` in the background, as the part that it records itself as."""
         self._show(*arguments, "&")
-        launch = processes.Launch([str(SMARTMETER), *arguments, "--data-dir", str(self.data_dir)])
+        launch = processes.Launch([str(SMARTMETER), *arguments, *self._where])
         return processes.start(self.data_dir, part, launch)
 
     def _tell_preview(self) -> None:
@@ -147,14 +153,14 @@ class Demo:
     def _command(self, title: str, arguments: Sequence[str]) -> None:
         with self._timed(title):
             self._show(*arguments)
-            done = subprocess.run([str(SMARTMETER), *arguments, "--data-dir", str(self.data_dir)], check=False)
+            done = subprocess.run([str(SMARTMETER), *arguments, *self._where], check=False)
             if done.returncode:
                 raise SmartmeterError(f"`smartmeter {' '.join(arguments)}` ended with exit code {done.returncode}")
 
     def _verify(self) -> dict[str, Any]:
         with self._timed("verify"):
             self._show("verify")
-            command = [str(SMARTMETER), "verify", "--json", "--data-dir", str(self.data_dir)]
+            command = [str(SMARTMETER), "verify", "--json", *self._where]
             done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
             if not done.stdout:
                 raise SmartmeterError(f"`smartmeter verify` ended with exit code {done.returncode}")

@@ -42,7 +42,7 @@ def messages_behind(log: Log, topic: str, extents: list[Extent], reads_next: Map
 
 def table_behind(kafka: KafkaConnection, log: Log, dataset: Dataset, extents: list[Extent]) -> int:
     """Messages within `extents` of a dataset's topic that its ClickHouse table has yet to read."""
-    reads_next = committed(kafka, consumer_group(dataset.name), dataset.topic, extents)
+    reads_next = committed(kafka, consumer_group(dataset), dataset.topic, extents)
     return messages_behind(log, dataset.topic, extents, reads_next)
 
 

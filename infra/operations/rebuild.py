@@ -19,7 +19,7 @@ from infra.base.log import Extent, Log
 from infra.base.query import Query
 from infra.base.settings import Settings
 from infra.deploy.changes import ForgetOffsets, RunSql
-from infra.deploy.deployment import Deployment
+from infra.deploy.services import Services
 from infra.deploy.tables import table_change
 from infra.operations.lag import await_read, committed, table_behind
 from schemas.manifest import Dataset
@@ -45,7 +45,7 @@ class Rebuilding:
     def __init__(self, settings: Settings, datasets: dict[str, Dataset], tell: Tell) -> None:
         self._settings = settings
         self._datasets = datasets
-        self._deployment = Deployment(settings)
+        self._services = Services(settings)
         self._registry = Registry(settings.schema_registry_url)
         self._tell = tell
 
@@ -72,7 +72,7 @@ class Rebuilding:
         shadow = replace(dataset, name=f"{dataset.name}_rebuild")
         self._drop(shadow)
         try:
-            self._perform([create_statement(table) for table in tables(shadow, self._deployment.connection)])
+            self._perform([create_statement(table) for table in tables(shadow, self._services.connection)])
             extents = log.extents(dataset.topic)
             for each in (shadow, dataset):
                 self._await(each, log, extents)
@@ -93,7 +93,7 @@ class Rebuilding:
         try:
             self._perform([f"DROP TABLE IF EXISTS {name}" for name in (old.intake, old.queue)])
             where_old_stopped = committed(
-                self._settings.kafka, consumer_group(dataset.name), dataset.topic, log.extents(dataset.topic)
+                self._settings.kafka, consumer_group(dataset), dataset.topic, log.extents(dataset.topic)
             )
             self._await(shadow, log, [Extent(partition, 0, offset) for partition, offset in where_old_stopped.items()])
             self._perform([f"DROP TABLE IF EXISTS {name}" for name in (new.intake, new.queue)])
@@ -105,14 +105,14 @@ class Rebuilding:
     def _repair_reading(self, dataset: Dataset) -> bool:
         """Create what is missing of the dataset's tables. True if the table itself was missing: it now fills from the
         topic's beginning."""
-        actual = self._deployment.read(self._datasets).tables
-        change = table_change(dataset, self._deployment.connection, actual)
+        actual = self._services.read(self._datasets).tables
+        change = table_change(dataset, self._services.connection, actual)
         if change is None:
             return False
         if change.action == "breaking":
             raise SmartmeterError(f"{dataset.name} cannot be rebuilt as it is: {change.advice}")
         for step in change.steps:
-            self._deployment.perform(step)
+            self._services.perform(step)
         return names(dataset.name).table not in actual
 
     def _prove(self, dataset: Dataset, extents: list[Extent], query: Query, log: Log) -> Positions:
@@ -135,11 +135,11 @@ class Rebuilding:
     def _drop(self, shadow: Dataset) -> None:
         """Remove what this rebuild or an interrupted one made, its consumer group included."""
         self._perform([f"DROP TABLE IF EXISTS {name}" for name in reversed_names(shadow)])
-        self._deployment.perform(ForgetOffsets(consumer_group(shadow.name)))
+        self._services.perform(ForgetOffsets(consumer_group(shadow)))
 
     def _perform(self, statements: Sequence[str]) -> None:
         for statement in statements:
-            self._deployment.perform(RunSql(statement))
+            self._services.perform(RunSql(statement))
 
 
 def reversed_names(dataset: Dataset) -> list[str]:

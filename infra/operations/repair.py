@@ -23,7 +23,7 @@ from infra.base.settings import Settings
 from infra.operations.closed import closed_before
 from infra.operations.lag import await_read, messages_behind, table_behind
 from infra.stack.spark import spark_runtime
-from schemas.manifest import RAW, Dataset, load_datasets
+from schemas.manifest import RAW, Dataset, load_deployed
 from stream_processing.context import Context
 from stream_processing.framing import message, spark_type
 from stream_processing.grain import Grain, load_grains
@@ -55,7 +55,7 @@ class Repairing:
     tell: Tell
 
     def __post_init__(self) -> None:
-        self.datasets: dict[str, Dataset] = load_datasets(raw_topic=self.settings.kafka_topic)
+        self.datasets: dict[str, Dataset] = load_deployed(self.settings)
         self.grains: dict[str, Grain] = load_grains()
 
     def span(self, span: Span, allow_incomplete: bool = False) -> Recomputed:
@@ -158,7 +158,7 @@ class Repairing:
 
     def _await_stream(self) -> None:
         """Wait until every query of a running stream has read what its topic holds now, sources before dependants."""
-        if parts.find(self.settings.data_dir, PART) is None:
+        if parts.find(self.settings.stack_dir, self.settings.deployment.named(PART)) is None:
             return
         with Log(self.settings.kafka) as log:
             for name, grain in self.grains.items():

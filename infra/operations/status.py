@@ -60,13 +60,14 @@ class Overview:
         }
 
 
-def overview(data_dir: Path) -> Overview:
+def overview(data_dir: Path, deployment: str | None = None) -> Overview:
     """Ask everything once. Works whatever is down: `silent` names what cannot be asked."""
     parts = Stack(data_dir).status()
     try:
-        settings = load_settings(data_dir)
+        settings = load_settings(data_dir, deployment)
     except SmartmeterError as error:
         return _told(data_dir, parts, Gathered(silent={"settings": str(error)}), None)
+    data_dir = settings.data_dir
     sources = Sources(settings)
     try:
         gathered = sources.gather()

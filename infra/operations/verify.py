@@ -16,11 +16,11 @@ from infra.base.log import Log
 from infra.base.query import ResultRows
 from infra.base.settings import Settings
 from infra.operations.closed import closed_before
-from schemas.manifest import load_datasets
+from schemas.manifest import load_deployed
 from schemas.registry import Registry
 from stream_processing.grain import load_grains
 from stream_processing.run import what_closes
-from stream_processing.settings import StreamSettings
+from stream_processing.settings import stream_settings
 
 
 def verify(settings: Settings, wait_s: float, progress: Callable[[str], None]) -> Report:
@@ -34,8 +34,8 @@ def verify(settings: Settings, wait_s: float, progress: Callable[[str], None]) -
         return query_with(threads.client)(sql, parameters)
 
     grains = load_grains()
-    closings = what_closes(settings.data_dir, grains, StreamSettings())
-    datasets = load_datasets(raw_topic=settings.kafka_topic)
+    closings = what_closes(settings.data_dir, grains, stream_settings(settings.deployment))
+    datasets = load_deployed(settings)
     with Log(settings.kafka) as log:
         registry = Registry(settings.schema_registry_url)
         report = Verification(datasets, query, log, registry, partial(closed_before, closings), progress).run(wait_s)

@@ -159,9 +159,10 @@ from clickhouse.dead_letters.run import lazy_query
 from clickhouse.dead_letters.service import Service, run
 from infra.base.settings import load_settings
 from infra.base.share_limit import ShareLimit
-from schemas.manifest import load_datasets
+from schemas.manifest import deployed, load_datasets
 
-settings, datasets = load_settings(Path(sys.argv[1])), load_datasets(Path(sys.argv[2]))
+settings = load_settings(Path(sys.argv[1]))
+datasets = deployed(load_datasets(Path(sys.argv[2])), settings.deployment)
 service = Service(datasets, settings.kafka, lazy_query(settings), ShareLimit(max_share=1.0))
 run(service, threading.Event(), once=True)
 """

@@ -19,7 +19,7 @@ from infra.operations.metrics.figures import Figure, of_batches, predict_lag, st
 from infra.stack.stack import Stack
 from ml.progress import progress_file
 from ml.progress import read_progress as predicted
-from schemas.manifest import Dataset, load_datasets
+from schemas.manifest import Dataset, load_deployed
 from schemas.registry import Registry
 from stream_processing.run import read_progress
 
@@ -46,7 +46,7 @@ class Sources:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._datasets = load_datasets(raw_topic=settings.kafka_topic)
+        self._datasets = load_deployed(settings)
         self._registry = Registry(settings.schema_registry_url, timeout_s=2.0, deadline_s=0.0)
         self._admin: AdminClient | None = None
         self._client: Client | None = None
@@ -91,7 +91,7 @@ class Sources:
 
     def _processes(self) -> list[Figure]:
         figures = []
-        for part in Stack(self._settings.data_dir).status():
+        for part in Stack(self._settings.stack_dir).status():
             if part.resident_bytes is not None and part.uptime_s is not None:
                 figures.append(Figure("resident_bytes", part.part, "", part.resident_bytes))
                 figures.append(Figure("uptime_s", part.part, "", part.uptime_s))
@@ -105,7 +105,8 @@ class Sources:
             Figure("end_offset_messages", "kafka", topic, sum(offsets.values())) for topic, offsets in ends.items()
         ]
         figures += _clickhouse_lag(self._admin, self._datasets, ends)
-        figures += predict_lag(predicted(progress_file(self._settings.data_dir)), FEATURES, ends.get(FEATURES, {}))
+        features = self._datasets[FEATURES].topic
+        figures += predict_lag(predicted(progress_file(self._settings.data_dir)), features, ends.get(features, {}))
         return figures + stream_lag(read_progress(self._settings.data_dir), ends)
 
     def _clickhouse(self) -> list[Figure]:
@@ -127,8 +128,11 @@ class Sources:
         totals = dict.fromkeys(applied, 0)
         for name, reason, count in unreadable:
             totals[name] += count
-            figures.append(Figure("set_aside_by_reason_messages", consumer_group(name), reason, count))
-        figures += [Figure("set_aside_messages", consumer_group(name), "", count) for name, count in totals.items()]
+            figures.append(Figure("set_aside_by_reason_messages", consumer_group(self._datasets[name]), reason, count))
+        figures += [
+            Figure("set_aside_messages", consumer_group(self._datasets[name]), "", count)
+            for name, count in totals.items()
+        ]
         if DEAD_LETTERS in self._tables:
             [(waiting, redriven)] = self._client.query(LETTERS).result_rows
             figures.append(Figure("dead_letter_messages", "dead-letters", "waiting", waiting))
@@ -136,9 +140,11 @@ class Sources:
         return figures
 
     def _subjects(self) -> list[Figure]:
+        declared = {dataset.subject for dataset in self._datasets.values()}
         return [
             Figure("schema_versions", "registry", subject, len(self._registry.ids_of(subject)))
             for subject in self._registry.subjects()
+            if subject in declared or self._settings.deployment.owns(subject)
         ]
 
 
@@ -164,7 +170,7 @@ def _clickhouse_lag(admin: AdminClient, datasets: Mapping[str, Dataset], ends: E
     answers: list[tuple[Dataset, Any]] = []
     for dataset in datasets.values():
         if dataset.topic in ends:
-            group = consumer_group(dataset.name)
+            group = consumer_group(dataset)
             asked = [TopicPartition(dataset.topic, partition) for partition in ends[dataset.topic]]
             request = [ConsumerGroupTopicPartitions(group, asked)]
             answer = admin.list_consumer_group_offsets(request, request_timeout=KAFKA_TIMEOUT_S)[group]
@@ -173,7 +179,7 @@ def _clickhouse_lag(admin: AdminClient, datasets: Mapping[str, Dataset], ends: E
     for dataset, answer in answers:
         reached = {at.partition: max(at.offset, 0) for at in answer.result().topic_partitions}
         behind = sum(end - reached.get(partition, 0) for partition, end in ends[dataset.topic].items())
-        figures.append(Figure("lag_messages", consumer_group(dataset.name), dataset.topic, max(behind, 0)))
+        figures.append(Figure("lag_messages", consumer_group(dataset), dataset.topic, max(behind, 0)))
     return figures
 
 
