@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from clickhouse.verify.log import Extent
+from infra.base.log import Extent
 from schemas.manifest import Dataset
 
 Query = Callable[[str], Sequence[Sequence[Any]]]

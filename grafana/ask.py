@@ -4,7 +4,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from grafana.data import Ask, Frame
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 
 
 def asking(client: Client) -> Ask:

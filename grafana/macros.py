@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 
 ALL = "$__all"
 MAX_POINTS = 1000

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

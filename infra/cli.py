@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 
 COMMANDS_PACKAGE = "infra.commands"
 COMMANDS_FOLDER = Path(__file__).parent / "commands"

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from infra.base.columns import F64, I64
 from ml.examples import Examples
 from ml.features import LOWER_V, UPPER_V
 from ml.truth import usual_count
-from producers.hashing import F64, I64
 
 MAD_TO_DEVIATION = 1.4826
 """Median absolute deviation of a normal variable to its standard deviation."""

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.errors import SmartmeterError
+from infra.base.clock import instant
+from infra.base.columns import F64, Column, Columns, concatenate, length, take
+from infra.base.errors import SmartmeterError
 from ml.examples import Examples, Mask, Table, examples, profile, table_of
 from ml.features import LOOK_BACK
 from ml.injection import inject
 from ml.windows import WINDOW_MS, windows_of
-from producers.columns import Column, Columns, concatenate, instant, length, take
 from producers.csv_source import batches
-from producers.hashing import F64, draw
+from producers.hashing import draw
 from producers.settings import Anomalies, CsvOptions, Simulation
 from producers.simulator import Simulator
 from schemas.manifest import RAW, load_datasets

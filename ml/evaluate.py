@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from infra.errors import SmartmeterError
+from infra.base.clock import instant
+from infra.base.columns import F64, Columns, length
+from infra.base.errors import SmartmeterError
 from ml import model as models
 from ml.data import Data, unseen_of
 from ml.examples import Examples, examples, table_of
@@ -17,8 +19,7 @@ from ml.model import Model
 from ml.spark_forest import ForestParameters
 from ml.train import compared, score_of, train
 from ml.windows import WINDOW_MS
-from producers.columns import Columns, instant, length
-from producers.hashing import F64
+from stream_processing.session import SparkRuntime
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,12 @@ def on_table(model: Model, rows: Columns, source: dict[str, Any]) -> Evaluation:
     return Evaluation(_figures(named, data, model.threshold, metrics), before, test, score)
 
 
-def on_injected(data: Data, parameters: ForestParameters, log: Callable[[str], None]) -> Evaluation:
+def on_injected(
+    data: Data, parameters: ForestParameters, runtime: SparkRuntime, log: Callable[[str], None]
+) -> Evaluation:
     """Train on the first days and judge on the last ones; the model is not kept."""
     with TemporaryDirectory(prefix="smartmeter-ml-") as scratch:
-        trained = train(data, parameters, Path(scratch) / models.PIPELINE, log)
+        trained = train(data, parameters, runtime, Path(scratch) / models.PIPELINE, log)
     said = trained.manifest
     score = score_of(trained.forest, data.test.features)
     named = {"name": models.NAME, "version": None, "learned_from": "the first days", "importance": said["importance"]}

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.base.columns import F64, I64, Column, Columns, concatenate, take
 from ml.features import FEATURES
 from ml.history import Merged, features_of, merged, profile_of
 from ml.truth import GAP, KINDS, NONE, Kinds, kinds_of
 from ml.windows import WINDOW_MS
-from producers.columns import Column, Columns, concatenate, take
-from producers.hashing import F64, I64
 
 Mask = NDArray[np.bool_]
 KEPT = (

@@ -9,15 +9,15 @@ from datetime import timedelta
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 
-from infra.events import event
-from infra.settings import Settings
+from infra.base.clock import EPOCH
+from infra.base.events import event
+from infra.base.settings import Settings
 from ml.features import INPUTS
 from ml.judge import Spans, feature_rows
 from ml.lag_state import FeatureRows
 from ml.truth import DATASET
 from ml.windows import WINDOW_MS
 from schemas.manifest import load_datasets
-from schemas.models import EPOCH
 from schemas.subscription import Received, Start, Unreadable, subscribe
 
 QUEUED = 20_000

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.base.columns import F64, I64
 from ml.windows import WINDOW_MS
-from producers.hashing import F64, I64
 
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]

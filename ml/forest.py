@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.hashing import F64
+from infra.base.columns import F64
 
 I32 = NDArray[np.int32]
 CHUNK = 8192

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.base.columns import F64, I64, Columns, length
 from ml.features import F32, INPUTS, LOOK_BACK, PROFILE_CELLS, History, features, fit_profile, power_to_mean
 from ml.windows import WINDOW_MS
-from producers.columns import Columns, length
-from producers.hashing import F64, I64
 
 CHUNK = 4096
 

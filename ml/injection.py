@@ -8,11 +8,11 @@ injects into simulated readings without anomalies and holds the outcome against 
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.base.columns import F64, I64, Column, Columns, length, take
 from ml.windows import counted_once
 from producers import anomalies as injected
 from producers.anomalies import Episodes
-from producers.columns import Column, Columns, length, take
-from producers.hashing import F64, I64, draw, normal
+from producers.hashing import draw, normal
 from producers.household import HOUR_MS, NOISE_V, VOLTAGE_NOISE, line_v_per_kw
 from producers.settings import Anomalies
 from producers.simulator import LOW

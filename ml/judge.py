@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.base.columns import F64, I64
 from ml.features import INPUTS, LOOK_BACK, History, features
 from ml.history import Merged, histories
 from ml.lag_state import SLACK, FeatureRows, Judged, LagState, winners
 from ml.windows import WINDOW_MS
-from producers.hashing import F64, I64
 
 ROWS_AT_ONCE = 4096
 COMPARED = 20_000

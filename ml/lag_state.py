@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.base.columns import I64
 from ml.features import F32, INPUTS, LOOK_BACK, History
 from ml.windows import WINDOW_MS
-from producers.hashing import I64
 
 SLACK = 24
 """Windows by which a row may be late and is still judged from the ring: two hours."""

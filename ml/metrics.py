@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.base.columns import F64, I64
 from ml.examples import Examples, Mask
 from ml.truth import KINDS, NONE
 from ml.windows import WINDOW_MS
-from producers.hashing import F64, I64
 
 
 @dataclass(frozen=True)

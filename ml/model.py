@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from infra.errors import SmartmeterError
+from infra.base.columns import F64
+from infra.base.errors import SmartmeterError
 from ml.features import FEATURES, INPUTS, LOOK_BACK
 from ml.forest import Forest, load_forest
 from ml.truth import DATASET, KINDS, NONE, forbidden
-from producers.hashing import F64
 from schemas.manifest import load_datasets
 
 NAME = "spike_rf_model"

@@ -12,9 +12,10 @@ from threading import Event
 
 import numpy as np
 
-from infra import processes
-from infra.events import event
-from infra.settings import Settings
+from infra.base import parts
+from infra.base.columns import F64
+from infra.base.events import event
+from infra.base.settings import Settings
 from ml import model as models
 from ml.feature_log import FeatureLog, Stopped
 from ml.judge import Judge, Suspects
@@ -22,7 +23,6 @@ from ml.lag_state import FeatureRows
 from ml.model import Model, ModelRefused
 from ml.progress import Progress, progress_file, read_progress, write_progress
 from ml.result_log import ResultLog
-from producers.hashing import F64
 
 PART = "predict"
 MOST_ROWS = 5_000
@@ -39,7 +39,7 @@ events = logging.getLogger(__name__)
 def run_predict(settings: Settings, stop: Event) -> None:
     """Predict until `stop` is set. Raises SmartmeterError when it runs already, or Kafka refuses what waiting mends
     not."""
-    with processes.this_process_is(settings.data_dir, PART, "`smartmeter ml predict`"):
+    with parts.this_process_is(settings.data_dir, PART, "`smartmeter ml predict`"):
         shelf = Shelf(models.folder(settings.data_dir))
         if not _wait_for_model(shelf, stop):
             return

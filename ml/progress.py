@@ -8,7 +8,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
+from infra.base.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,4 @@ def read_progress(path: Path) -> Progress:
 
 def write_progress(path: Path, progress: Progress) -> None:
     """Replace the file in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(progress)) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(asdict(progress)) + "\n")

@@ -11,12 +11,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from infra.base.columns import F64
 from ml.baselines import SHOWN
 from ml.evaluate import Evaluation
 from ml.examples import Examples
 from ml.metrics import curve
 from ml.truth import KINDS
-from producers.hashing import F64
 
 METERS_SHOWN = 3
 FEATURES_SHOWN = 20

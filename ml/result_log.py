@@ -5,8 +5,8 @@ from threading import Event
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from infra.errors import SmartmeterError
-from infra.settings import Settings
+from infra.base.errors import SmartmeterError
+from infra.base.settings import Settings
 from ml.judge import Suspects
 from ml.model import Model
 from ml.windows import WINDOW_MS

@@ -14,13 +14,11 @@ from pyspark.ml.classification import RandomForestClassifier
 from pyspark.ml.feature import VectorAssembler
 from pyspark.sql import DataFrame, SparkSession
 
-from infra.jars import jars
-from infra.java import java_home
+from infra.base.columns import F64
 from ml.features import FEATURES
 from ml.forest import LEAF, Forest
 from ml.truth import NONE, Kinds
-from producers.hashing import F64
-from stream_processing.session import start_session
+from stream_processing.session import SparkRuntime, start_session
 from stream_processing.settings import StreamSettings
 
 PARTITIONS = 2
@@ -48,10 +46,10 @@ class Fitted:
 
 
 @contextmanager
-def session(memory: str = "1g") -> Iterator[SparkSession]:
+def session(runtime: SparkRuntime, memory: str = "1g") -> Iterator[SparkSession]:
     """A local session for training; one that this process has already is used and left as it is."""
     had_one = SparkSession.getActiveSession() is not None
-    spark = start_session(StreamSettings(driver_memory=memory, cores=PARTITIONS), jars("spark"), java_home(17))
+    spark = start_session(StreamSettings(driver_memory=memory, cores=PARTITIONS), runtime)
     try:
         yield spark
     finally:

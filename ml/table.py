@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from clickhouse.client import connect
-from infra.errors import SmartmeterError
-from infra.settings import Settings
+from infra.base.clickhouse_client import connect
+from infra.base.columns import Column
+from infra.base.errors import SmartmeterError
+from infra.base.settings import Settings
 from ml.features import INPUTS
 from ml.truth import COUNTS, DATASET
-from producers.columns import Column
 
 TABLE = f"{DATASET}_latest"
 FIELDS = ("meter_id", "window_start", *INPUTS, *COUNTS)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from infra.base.columns import F64
 from ml import model as models
 from ml.baselines import SHOWN
 from ml.data import Data
@@ -20,7 +21,7 @@ from ml.metrics import best_threshold, figures, per_run
 from ml.model import FOREST, PIPELINE, Model
 from ml.spark_forest import ForestParameters, fit, session
 from ml.truth import KINDS, NONE
-from producers.hashing import F64
+from stream_processing.session import SparkRuntime
 
 Log = Callable[[str], None]
 
@@ -44,7 +45,7 @@ class Trained:
         )
 
 
-def train(data: Data, parameters: ForestParameters, pipeline: Path, log: Log) -> Trained:
+def train(data: Data, parameters: ForestParameters, runtime: SparkRuntime, pipeline: Path, log: Log) -> Trained:
     """Train in a Spark session; the pipeline is saved to the new folder `pipeline`.
 
     The same data and parameters give the same trees, threshold and figures. Raises SmartmeterError for too little
@@ -52,7 +53,7 @@ def train(data: Data, parameters: ForestParameters, pipeline: Path, log: Log) ->
     """
     data.check()
     log(f"fitting {parameters.trees} trees on {len(data.fit)} windows, {int(data.fit.positive.sum())} with an anomaly")
-    with session() as spark:
+    with session(runtime) as spark:
         fitted = fit(spark, data.fit.features, data.fit.kind, parameters, pipeline)
     validated = score_of(fitted.forest, data.validation.features)
     judged = data.validation.without_gaps
@@ -93,10 +94,12 @@ def compared(before: Examples, test: Examples, score: F64, threshold: float) -> 
     return found
 
 
-def train_and_save(data: Data, parameters: ForestParameters, data_dir: Path, log: Log) -> tuple[str, Trained]:
+def train_and_save(
+    data: Data, parameters: ForestParameters, runtime: SparkRuntime, data_dir: Path, log: Log
+) -> tuple[str, Trained]:
     """Train, and keep the outcome as a new version below `data_dir`; nothing is left behind when that fails."""
     with TemporaryDirectory(prefix="smartmeter-ml-") as scratch:
-        trained = train(data, parameters, Path(scratch) / PIPELINE, log)
+        trained = train(data, parameters, runtime, Path(scratch) / PIPELINE, log)
         now = datetime.now(UTC)
 
         def write(to: Path) -> None:

@@ -9,8 +9,7 @@ figures, which would be flattered by something that a count of readings tells; f
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.columns import Columns
-from producers.hashing import I64
+from infra.base.columns import I64, Columns
 from schemas.manifest import load_datasets
 
 DATASET = "anomaly_prediction_features"

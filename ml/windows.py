@@ -7,9 +7,8 @@ millivolts, each quotient rounded once. A test holds them against the stream's t
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.errors import SmartmeterError
-from producers.columns import Column, Columns, length, take
-from producers.hashing import F64, I64
+from infra.base.columns import F64, I64, Column, Columns, length, take
+from infra.base.errors import SmartmeterError
 
 WINDOW_MS = 300_000
 STATUS_COUNTS = {"failure_count": 1, "spike_count": 2, "low_consumption_count": 4, "voltage_anomaly_count": 8}

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.hashing import F64, I64, U64, draw, field
+from infra.base.columns import F64, I64, U64
+from producers.hashing import draw, field
 from producers.household import HOUR_MS
 from producers.settings import Anomalies
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from producers.columns import Columns, length, take
+from infra.base.columns import Columns, length, take
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.errors import SmartmeterError
-from producers.columns import Column, instant, take
-from producers.hashing import I64
+from infra.base.clock import instant
+from infra.base.columns import I64, Column, take
+from infra.base.errors import SmartmeterError
 from producers.local_time import Utc, parser, time_parser, to_utc
 from producers.settings import CsvOptions
 from producers.validation import broken_rules, violations

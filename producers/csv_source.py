@@ -14,7 +14,7 @@ from typing import TextIO
 
 import numpy as np
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 from producers.csv_lines import Batch, LineParser
 from producers.settings import CsvOptions
 from schemas.avro import Record

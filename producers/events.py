@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.errors import SmartmeterError
-from producers.columns import Column, Columns, length
+from infra.base.columns import Column, Columns, length
+from infra.base.errors import SmartmeterError
 from schemas.avro import Field, Record
 from schemas.framing import header
 

@@ -5,11 +5,9 @@ integer operations and exact conversions are used, so every machine gives the sa
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-U64 = NDArray[np.uint64]
-F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
+from infra.base.columns import F64, U64
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _CHANNEL_STEP = 0x632BE59BD9B4E019

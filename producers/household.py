@@ -11,7 +11,8 @@ with the street's profile, less the drop that the meter's own load causes in its
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.hashing import F64, I64, draw, field, normal
+from infra.base.columns import F64, I64
+from producers.hashing import draw, field, normal
 from producers.settings import Household
 
 HOUR_MS = 3_600_000

@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from producers.hashing import I64
+from infra.base.columns import I64
 
 QUARTER_MS = 900_000
-EPOCH = datetime(1970, 1, 1)
+WALL_EPOCH = datetime(1970, 1, 1)
 MS = timedelta(milliseconds=1)
 FARTHEST_MS = 2**53
 """Numbers beyond this are no times in ms since 1970: it is the year 287,396."""
@@ -57,8 +57,8 @@ def _since_1970(text: str, to_ms: Callable[[str], int]) -> Moment:
 
 def _moment(parsed: datetime) -> Moment:
     if parsed.tzinfo is not None:
-        return Moment((parsed.astimezone(UTC).replace(tzinfo=None) - EPOCH) // MS, True)
-    return Moment((parsed - EPOCH) // MS, False)
+        return Moment((parsed.astimezone(UTC).replace(tzinfo=None) - WALL_EPOCH) // MS, True)
+    return Moment((parsed - WALL_EPOCH) // MS, False)
 
 
 class Utc(NamedTuple):
@@ -77,7 +77,7 @@ def to_utc(local_ms: I64, zone: str) -> Utc:
         return Utc(local_ms, local_ms)
     quarters, which = np.unique(local_ms // QUARTER_MS, return_inverse=True)
     info = ZoneInfo(zone)
-    offsets = np.array([_offsets(EPOCH + timedelta(milliseconds=int(q) * QUARTER_MS), info) for q in quarters])
+    offsets = np.array([_offsets(WALL_EPOCH + timedelta(milliseconds=int(q) * QUARTER_MS), info) for q in quarters])
     first, second = (offsets.reshape(-1, 2)[which, fold] for fold in (0, 1))
     return Utc(local_ms - first, local_ms - second)
 

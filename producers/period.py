@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from infra.errors import SmartmeterError
-from producers.columns import instant
+from infra.base.clock import instant
+from infra.base.errors import SmartmeterError
 from producers.resume import Resume
 from producers.settings import Period
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from producers.columns import instant
+from infra.base.clock import instant
 
 PLAIN_EVERY_S = 10.0
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.columns import Columns
-from producers.hashing import I64
+from infra.base.columns import I64, Columns
 
 METER_IDS = 2**31
 

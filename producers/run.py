@@ -8,9 +8,10 @@ from threading import Event
 
 import numpy as np
 
-from infra.errors import SmartmeterError
+from infra.base.clock import instant
+from infra.base.columns import Columns, length, take
+from infra.base.errors import SmartmeterError
 from producers.chunks import pieces
-from producers.columns import Columns, instant, length, take
 from producers.csv_source import batches, contents
 from producers.period import span
 from producers.progress import Progress, Silent

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.base.columns import F64, I64, Column, concatenate, length
 from producers import anomalies as injected
 from producers.anomalies import Episodes
-from producers.columns import Column, concatenate, length
-from producers.hashing import F64, I64, draw, normal
+from producers.hashing import draw, normal
 from producers.household import HOUR_MS, NOISE_V, VOLTAGE_NOISE, line_v_per_kw, load_w, supply_v
 from producers.settings import Simulation
 

@@ -14,8 +14,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
-from infra.errors import SmartmeterError
-from producers.columns import Columns, length
+from infra.base.columns import Columns, length
+from infra.base.errors import SmartmeterError
 from producers.events import encode
 from producers.settings import SinkSettings
 from producers.validation import check

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from infra.errors import SmartmeterError
-from producers.hashing import I64
+from infra.base.columns import I64
+from infra.base.errors import SmartmeterError
 from producers.settings import SinkSettings
 from producers.sink import CLIENT_LOG, OnWait
 from schemas.codec import Undecodable

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.errors import SmartmeterError
-from producers.columns import Column, Columns, instant, length
+from infra.base.clock import instant
+from infra.base.columns import Column, Columns, length
+from infra.base.errors import SmartmeterError
 from schemas.avro import Field, Record
 from schemas.models import INT_MAX, LONG_MAX
 

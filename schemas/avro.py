@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 
 FieldType = Literal["int", "long", "double", "boolean", "string", "timestamp-millis", "decimal"]
 RECORD_KEYS = {"type", "name", "namespace", "doc", "fields"}

@@ -17,10 +17,11 @@ from typing import Any, Protocol
 import fastavro
 from fastavro.types import Schema
 
+from infra.base.clock import EPOCH
 from schemas.avro import ContractError, Field, Record, parse_record
 from schemas.compatibility import misread
 from schemas.framing import NotFramed, header, unframe
-from schemas.models import EPOCH, INT_MAX
+from schemas.models import INT_MAX
 
 Values = dict[str, Any]
 

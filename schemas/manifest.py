@@ -18,6 +18,9 @@ import yaml
 from schemas.avro import ContractError, Record, read_record
 
 CONTRACTS = Path(__file__).parent / "contracts"
+DEAD_LETTER_SUFFIX = "-dead-letters"
+DEAD_LETTER_MAX_BYTES = 2 * 1024 * 1024
+"""A dead letter carries a whole message of up to the broker's default limit, and headers that say why it is there."""
 MANIFEST_SCHEMA = Path(__file__).parent / "manifest.schema.json"
 RAW = "raw_data"
 
@@ -67,7 +70,7 @@ def load_datasets(folder: Path = CONTRACTS, raw_topic: str | None = None) -> dic
     if raw_topic and RAW in datasets:
         raw = datasets[RAW]
         datasets[RAW] = Dataset(
-            **{**vars(raw), "topic": raw_topic, "dead_letter_topic": f"{raw_topic}-dead-letters"},
+            **{**vars(raw), "topic": raw_topic, "dead_letter_topic": f"{raw_topic}{DEAD_LETTER_SUFFIX}"},
         )
     return datasets
 

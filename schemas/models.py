@@ -12,11 +12,11 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr, create_model
 from pydantic import Field as PydanticField
 
+from infra.base.clock import EPOCH
 from schemas.avro import Field, Record
 
 INT_MAX = 2**31 - 1
 LONG_MAX = 2**63 - 1
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @cache

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 from schemas.avro import Record
 
 UNKNOWN_SUBJECT, UNKNOWN_VERSION, UNKNOWN_SCHEMA, NO_OWN_COMPATIBILITY = 40401, 40402, 40403, 40408

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 from schemas.avro import ContractError
 from schemas.manifest import CONTRACTS, Dataset, load_datasets
 

@@ -24,13 +24,14 @@ from typing import Any, Literal
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from infra.errors import SmartmeterError
-from infra.settings import Settings
+from infra.base.clock import EPOCH
+from infra.base.errors import SmartmeterError
+from infra.base.settings import Settings
 from schemas.avro import Record
 from schemas.codec import Undecodable, Values, to_millis, with_datetimes
 from schemas.manifest import Dataset, load_datasets
 from schemas.merge import Merge
-from schemas.models import EPOCH, model_of
+from schemas.models import model_of
 from schemas.reader import ContractReader
 from schemas.registry import Registry, RegistryUnavailable
 

@@ -10,7 +10,7 @@ from typing import Any
 from pyspark.errors import StreamingQueryException
 from pyspark.sql.streaming.query import StreamingQuery
 
-from infra.share_limit import ShareLimit, TooManyBadMessages
+from infra.base.share_limit import ShareLimit, TooManyBadMessages
 from stream_processing.context import Context
 from stream_processing.framing import COUNTS, names_unknown_id
 from stream_processing.grain import Grain

@@ -10,7 +10,7 @@ from typing import Literal
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 from schemas.manifest import RAW, Dataset
 from stream_processing.framing import message
 

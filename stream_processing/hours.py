@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 from schemas.manifest import Dataset
 from stream_processing.rollup import LONG, merge, part, winners
 

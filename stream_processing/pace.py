@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from infra.closed import Closing
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 from schemas.manifest import RAW
 from stream_processing.grain import Grain
 from stream_processing.settings import GrainSettings, StreamSettings
@@ -17,6 +16,19 @@ class Pace:
     lateness_s: int
     trigger_s: int
     max_messages_per_trigger: int
+
+
+@dataclass(frozen=True)
+class Closing:
+    """What closes a dataset's windows: a row of `source` whose time is `lateness_s` after their end, or newer.
+
+    The time of a row is the start of its window of `source_window_s`; where that is 0 the source is the readings. Rows
+    of the source do not come before its own windows are closed.
+    """
+
+    source: str
+    lateness_s: int
+    source_window_s: int
 
 
 def paces(grains: Mapping[str, Grain], settings: StreamSettings) -> dict[str, Pace]:

@@ -12,14 +12,13 @@ from math import lcm
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from infra.base.clock import EPOCH
 from schemas.manifest import RAW
 from stream_processing.context import Context
 from stream_processing.framing import names_unknown_id
 from stream_processing.grain import Grain
 from stream_processing.kafka import Ranges
 from stream_processing.schema_ids import SchemaIds
-
-EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True)

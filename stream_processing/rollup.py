@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 from schemas.manifest import Dataset
 
 LONG = "bigint"

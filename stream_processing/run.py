@@ -2,31 +2,28 @@
 
 import json
 import logging
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from threading import Event
 from typing import Any
 
-from infra import processes
-from infra.closed import Closing
-from infra.errors import SmartmeterError
-from infra.events import event
-from infra.jars import jars
-from infra.java import java_home
-from infra.settings import Settings
+from infra.base import parts
+from infra.base.errors import SmartmeterError
+from infra.base.events import event
+from infra.base.files import write_whole
+from infra.base.settings import Settings
+from infra.base.signals import stopped_by_signals
 from schemas.manifest import load_datasets
 from schemas.registry import Registry
 from stream_processing.application import Application
 from stream_processing.context import Context
 from stream_processing.grain import Grain, load_grains
 from stream_processing.kafka import Kafka
-from stream_processing.pace import closings, paces
-from stream_processing.session import is_alive, start_session
+from stream_processing.pace import Closing, closings, paces
+from stream_processing.session import SparkRuntime, is_alive, start_session
 from stream_processing.settings import StreamSettings
 
 PART = "stream"
@@ -62,17 +59,15 @@ def watermark(data_dir: Path) -> datetime | None:
     return min(map(datetime.fromisoformat, told)) if told and all(told) else None
 
 
-def run_stream(settings: Settings, stream_settings: StreamSettings, log: Log) -> None:
+def run_stream(settings: Settings, stream_settings: StreamSettings, runtime: SparkRuntime, log: Log) -> None:
     """Run every grain until SIGTERM or SIGINT; then stop the queries and return.
 
     Raises SmartmeterError when the application runs already, or when Spark's JVM ends.
     """
-    stopping = Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stopping.set())
     with (
-        processes.this_process_is(settings.data_dir, PART, "the stream"),
-        open_context(settings, stream_settings) as context,
+        stopped_by_signals() as stopping,
+        parts.this_process_is(settings.data_dir, PART, "the stream"),
+        open_context(settings, stream_settings, runtime) as context,
     ):
         checkpoints = settings.data_dir / "checkpoints"
         application = Application(context, stream_settings, checkpoints, log)
@@ -84,8 +79,12 @@ def run_stream(settings: Settings, stream_settings: StreamSettings, log: Log) ->
                 raise SmartmeterError("Spark's JVM has ended; start `smartmeter stream` again, it goes on from there")
             for fields in new_batches(state, batches):
                 event(events, "batch", **fields)
-            told = {"closings": {name: asdict(one) for name, one in closes.items()}, "at": time.time(), "grains": state}
-            _write(progress_file(settings.data_dir), json.dumps(told))
+            progress = {
+                "closings": {name: asdict(closing) for name, closing in closes.items()},
+                "at": time.time(),
+                "grains": state,
+            }
+            write_whole(progress_file(settings.data_dir), json.dumps(progress))
 
         application.run(stopping.is_set, report)
     log("stopped")
@@ -110,9 +109,9 @@ def new_batches(state: dict[str, Any], seen: dict[str, int]) -> Iterator[dict[st
 
 
 @contextmanager
-def open_context(settings: Settings, stream_settings: StreamSettings) -> Iterator[Context]:
+def open_context(settings: Settings, stream_settings: StreamSettings, runtime: SparkRuntime) -> Iterator[Context]:
     """A session and what is declared; the session ends with it."""
-    spark = start_session(stream_settings, jars("spark"), java_home(17))
+    spark = start_session(stream_settings, runtime)
     try:
         yield Context(
             spark=spark,
@@ -124,10 +123,3 @@ def open_context(settings: Settings, stream_settings: StreamSettings) -> Iterato
     finally:
         if is_alive(spark):
             spark.stop()
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    partial.replace(path)

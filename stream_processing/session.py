@@ -1,6 +1,7 @@
 """The Spark session: local, on loopback, in UTC, with the Kafka and Avro modules."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -13,13 +14,21 @@ JAVA_OPTIONS = "-XX:-DontCompileHugeMethods -XX:+UseParallelGC"
 batch asks for throughput, not for short pauses. See decision 050."""
 
 
-def start_session(settings: StreamSettings, jars: Path, java_home: Path) -> SparkSession:
-    """A new session, or the one that this process already has. `jars` is the folder of the Kafka and Avro modules."""
-    os.environ["JAVA_HOME"] = str(java_home)
+@dataclass(frozen=True)
+class SparkRuntime:
+    """What Spark runs on: the folder with the jars of its Kafka and Avro modules, and a Java."""
+
+    jars: Path
+    java_home: Path
+
+
+def start_session(settings: StreamSettings, runtime: SparkRuntime) -> SparkSession:
+    """A new session, or the one that this process already has."""
+    os.environ["JAVA_HOME"] = str(runtime.java_home)
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     conf = {
         "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraClassPath": f"{jars}/*",
+        "spark.driver.extraClassPath": f"{runtime.jars}/*",
         "spark.driver.extraJavaOptions": JAVA_OPTIONS,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.memory": settings.driver_memory,

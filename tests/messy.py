@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from confluent_kafka import Producer
 
-from infra.settings import Settings, load_settings
-from producers.columns import length
+from infra.base.columns import length
+from infra.base.settings import Settings, load_settings
 from producers.events import encode
 from producers.settings import Simulation
 from producers.simulator import Simulator

@@ -5,13 +5,13 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.base.columns import Column
 from ml.data import SIMULATED_FROM_MS
 from ml.forest import LEAF, Forest
 from ml.history import input_values
 from ml.lag_state import FeatureRows
 from ml.truth import KINDS
 from ml.windows import WINDOW_MS, windows_of
-from producers.columns import Column
 from producers.settings import Anomalies, Simulation
 from producers.simulator import Simulator
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clickhouse.dead_letters.letter import Letter, NotALetter, parse_letter, redriven_from
-from clickhouse.verify.log import Log, headers_of, offset_of
+from infra.base.log import Log, headers_of, offset_of
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 
 Headers = Sequence[tuple[str, bytes | None]]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from clickhouse.dead_letters.inbox import read_inbox
 from clickhouse.dead_letters.letter import REDRIVEN, Letter, Origin
 from clickhouse.dead_letters.transactions import Outgoing, Transactions
-from clickhouse.verify.log import Log
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
+from infra.base.log import Log
 from schemas.manifest import Dataset
 
 TRANSACTIONAL_ID = "smartmeter-redrive"

@@ -9,18 +9,18 @@ from clickhouse_connect.driver.client import Client
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from clickhouse.client import connect
 from clickhouse.dead_letters.service import Query, Service, run
-from infra import processes
-from infra.settings import Settings
-from infra.share_limit import ShareLimit
+from infra.base import parts
+from infra.base.clickhouse_client import connect
+from infra.base.settings import Settings
+from infra.base.share_limit import ShareLimit
 from schemas.manifest import load_datasets
 
 PART = "dead-letters"
 
 
 class DeadLetterSettings(BaseSettings):
-    """When to stop rather than set aside; see infra.share_limit.ShareLimit."""
+    """When to stop rather than set aside; see infra.base.share_limit.ShareLimit."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="DEAD_LETTER_")
 
@@ -36,7 +36,7 @@ class DeadLetterSettings(BaseSettings):
 
 def run_dead_letters(settings: Settings, limit: ShareLimit, stop: Event, once: bool) -> int:
     """Write dead letters until stopped, or once; returns how many. Raises SmartmeterError when it runs already."""
-    with processes.this_process_is(settings.data_dir, PART, "the dead-letter service"):
+    with parts.this_process_is(settings.data_dir, PART, "the dead-letter service"):
         datasets = load_datasets(raw_topic=settings.kafka_topic)
         return run(Service(datasets, settings.kafka_brokers, lazy_query(settings), limit), stop, once)
 

@@ -21,10 +21,10 @@ from clickhouse.ddl import consumer_group, literal, names
 from clickhouse.dead_letters.inbox import read_inbox
 from clickhouse.dead_letters.letter import GONE, Letter, Origin, ValueFrom, all_headers
 from clickhouse.dead_letters.transactions import NotSent, Outgoing, ReplacedByAnother, Transactions
-from clickhouse.verify.log import Log, headers_of, offset_of
-from infra.errors import SmartmeterError
-from infra.events import event
-from infra.share_limit import ShareLimit, TooManyBadMessages
+from infra.base.errors import SmartmeterError
+from infra.base.events import event
+from infra.base.log import Log, headers_of, offset_of
+from infra.base.share_limit import ShareLimit, TooManyBadMessages
 from schemas.manifest import Dataset
 
 TRANSACTIONAL_ID = "smartmeter-dead-letters"

@@ -8,8 +8,8 @@ from typing import Any
 from confluent_kafka import KafkaException, Producer
 
 from clickhouse.dead_letters.letter import Headers
-from infra.errors import SmartmeterError
-from infra.topics import DEAD_LETTER_MAX_BYTES
+from infra.base.errors import SmartmeterError
+from schemas.manifest import DEAD_LETTER_MAX_BYTES
 
 TIMEOUT_S, OPEN_TIMEOUT_S = 30.0, 10.0
 

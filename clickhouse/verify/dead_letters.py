@@ -7,7 +7,7 @@ from typing import Any
 from clickhouse.ddl import literal, names
 from clickhouse.dead_letters.inbox import Found, read_inbox
 from clickhouse.dead_letters.letter import Letter, Origin, original_headers
-from clickhouse.verify.log import Extent, Log, headers_of, offset_of
+from infra.base.log import Extent, Log, headers_of, offset_of
 from schemas.manifest import Dataset
 
 Query = Callable[[str], Sequence[Sequence[Any]]]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from clickhouse.ddl import literal as sql_text
 from clickhouse.ddl import names
-from clickhouse.verify.log import Entry, Extent, Range
+from infra.base.log import Entry, Extent, Range
 from schemas.codec import Undecodable
 from schemas.manifest import Dataset
 from schemas.reader import ContractReader

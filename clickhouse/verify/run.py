@@ -9,10 +9,9 @@ from typing import Any
 
 from clickhouse import late
 from clickhouse.verify.dead_letters import Letters, account_letters
-from clickhouse.verify.log import Extent, Log
 from clickhouse.verify.positions import Positions, account
 from clickhouse.verify.values import Comparison, compare, is_aggregate
-from infra.closed import Closing, closed_before
+from infra.base.log import Extent, Log
 from schemas.manifest import RAW, Dataset
 from schemas.reader import ContractReader
 from schemas.registry import Registry
@@ -21,6 +20,7 @@ POLL_S = 1.0
 CONFIRMATIONS = 2
 """Views of one block are filled one after another, so a difference counts only when it was seen twice."""
 
+NewestReading = Callable[[datetime | None], datetime | None]
 Query = Callable[[str, Mapping[str, float]], Sequence[Sequence[Any]]]
 
 
@@ -61,14 +61,15 @@ class Report:
 class Verification:
     """One run over a fixed stretch of the log: extents and closed windows are those of its beginning.
 
-    `query` and `progress` are called from two threads.
+    `closed` gives the instant up to which each dataset's windows are closed. It asks for the time of the newest
+    reading before an instant, or of all readings (None). `query` and `progress` are called from two threads.
     """
 
     datasets: Mapping[str, Dataset]
     query: Query
     log: Log
     registry: Registry
-    closings: Mapping[str, Closing]
+    closed: Callable[[NewestReading], Mapping[str, datetime]]
     progress: Callable[[str], None] = lambda _: None
     _extents: dict[str, list[Extent]] = field(default_factory=dict)
     _positions: dict[str, Positions] = field(default_factory=dict)
@@ -128,7 +129,7 @@ class Verification:
         self._check_positions([RAW])
         if not self._raw_is_complete:
             self._newest = self._newest_reading(None)
-            self._closed_before = closed_before(self.closings, self._newest_reading)
+            self._closed_before = dict(self.closed(self._newest_reading))
             self._raw_is_complete = not self._positions[RAW].behind
             self._values.clear()
         with ThreadPoolExecutor(1, "verify-positions") as beside:

@@ -11,7 +11,7 @@ from grafana.macros import TimeRange, Value
 from grafana.panels import Page, Panel
 from grafana.preview.figures import figure, is_empty, marks_of
 from grafana.preview.units import SUFFIXES
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 
 NEWEST = "SELECT toUnixTimestamp(max(window_end)), count() FROM meter_minute_trend"
 STALE_AFTER_S = 3600

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -10,16 +10,16 @@ from typing import Any
 
 import waitress
 
-from clickhouse.client import connect
 from grafana.ask import asking
 from grafana.panels import Page, read_page
 from grafana.preview.answers import Wish
 from grafana.preview.browser import SIZE, browser, show
 from grafana.preview.serve import REFRESH_S, Preview, snapshot
 from grafana.render import load
-from infra import processes
-from infra.loopback import HOST, chosen_port
-from infra.settings import Settings
+from infra.base import parts
+from infra.base.clickhouse_client import connect
+from infra.base.loopback import HOST, chosen_port
+from infra.base.settings import Settings
 
 PART = "preview"
 THREADS = 4
@@ -37,7 +37,7 @@ def serve(settings: Settings, port: int, refresh_s: int, started: Callable[[str]
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
     with (
-        processes.this_process_is(settings.data_dir, PART, "the preview") as found_at,
+        parts.this_process_is(settings.data_dir, PART, "the preview") as found_at,
         serving(settings, port, refresh_s) as url,
     ):
         found_at(url)

@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from grafana.data import Ask
 from grafana.panels import Page
 from grafana.preview.answers import Wish, answer
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 
 FOLDER = Path(__file__).parent
 REFRESH_S = 10

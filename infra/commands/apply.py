@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from infra.options import data_dir_option
+from infra.commands._options import data_dir_option
 
 
 @click.command()
@@ -22,11 +22,11 @@ def command(data_dir: Path) -> None:
     """
     from rich.console import Console
 
-    from infra.apply import apply_plan
-    from infra.deployment import Deployment
-    from infra.plan import make_plan
-    from infra.plan_table import print_plan
-    from infra.settings import load_settings
+    from infra.base.settings import load_settings
+    from infra.deploy.apply import apply_plan
+    from infra.deploy.deployment import Deployment
+    from infra.deploy.plan import make_plan
+    from infra.deploy.plan_table import print_plan
     from schemas.manifest import load_datasets
 
     progress = Console(stderr=True, highlight=False)

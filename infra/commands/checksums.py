@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from infra.options import data_dir_option
+from infra.commands._options import data_dir_option
 
 
 @click.command()
@@ -25,8 +25,8 @@ def command(dataset: tuple[str, ...], as_json: bool, data_dir: Path) -> None:
       smartmeter checksums raw_data --json
     """
     from clickhouse.checksum import checksum
-    from clickhouse.client import connect
-    from infra.settings import load_settings
+    from infra.base.clickhouse_client import connect
+    from infra.base.settings import load_settings
     from schemas.manifest import load_datasets
 
     settings = load_settings(data_dir)

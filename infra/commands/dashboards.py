@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from infra.options import data_dir_option
+from infra.commands._options import data_dir_option
 
 
 @click.group()
@@ -23,7 +23,7 @@ def render(check: bool) -> None:
       smartmeter dashboards render --check
     """
     from grafana.render import stale, write
-    from infra.errors import SmartmeterError
+    from infra.base.errors import SmartmeterError
 
     if check:
         if differing := stale():
@@ -57,7 +57,7 @@ def preview(data_dir: Path, port: int, refresh_s: int, output: Path | None) -> N
       smartmeter dashboards preview --output dashboards.html
     """
     from grafana.preview.run import serve, write
-    from infra.settings import load_settings
+    from infra.base.settings import load_settings
 
     settings = load_settings(data_dir)
     if output is not None:
@@ -80,7 +80,7 @@ def screenshots(data_dir: Path, folder: Path) -> None:
       smartmeter dashboards screenshots docs/images
     """
     from grafana.preview.run import take_pictures
-    from infra.settings import load_settings
+    from infra.base.settings import load_settings
 
     for path in take_pictures(load_settings(data_dir), folder):
         click.echo(f"{path} ({path.stat().st_size / 1000:.0f} kB)")

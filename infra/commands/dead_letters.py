@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from infra.options import data_dir_option
+from infra.commands._options import data_dir_option
 
 if TYPE_CHECKING:
     from clickhouse.dead_letters.redrive import Outcome
@@ -54,9 +54,9 @@ def run(data_dir: Path, once: bool, max_share: float | None) -> None:
       smartmeter dead-letters run --once --max-share 1
     """
     from clickhouse.dead_letters.run import PART, DeadLetterSettings, run_dead_letters
-    from infra.events import configure
-    from infra.settings import load_settings
-    from producers.command_line import stopped_by_signals
+    from infra.base.events import configure
+    from infra.base.settings import load_settings
+    from infra.base.signals import stopped_by_signals
 
     configure(PART)
     given = DeadLetterSettings() if max_share is None else DeadLetterSettings(max_share=max_share)
@@ -103,7 +103,7 @@ def show(letter: str, data_dir: Path) -> None:
       smartmeter dead-letters show smart-meter-data:0:1234
     """
     from clickhouse.dead_letters.letter import parse_origin
-    from infra.errors import SmartmeterError
+    from infra.base.errors import SmartmeterError
 
     rows = _query(data_dir, LETTER, parse_origin(letter)._asdict())
     if not rows:
@@ -140,7 +140,7 @@ def redrive(letters: tuple[str, ...], data_dir: Path, topic: str | None, again: 
     """
     from clickhouse.dead_letters.letter import parse_origin
     from clickhouse.dead_letters.redrive import Redrive
-    from infra.settings import load_settings
+    from infra.base.settings import load_settings
     from schemas.manifest import load_datasets
 
     if bool(letters) == bool(topic):
@@ -170,8 +170,8 @@ def hex_lines(value: bytes) -> list[str]:
 
 
 def _query(data_dir: Path, sql: str, parameters: dict[str, Any]) -> Sequence[Sequence[Any]]:
-    from clickhouse.client import connect
-    from infra.settings import load_settings
+    from infra.base.clickhouse_client import connect
+    from infra.base.settings import load_settings
 
     rows: Sequence[Sequence[Any]] = (
         connect(load_settings(data_dir), reader=True).query(sql, parameters=parameters).result_rows

@@ -30,8 +30,8 @@ def command(ctx: click.Context, csv: Path | None, keep: bool, data_dir: Path) ->
       smartmeter demo
       smartmeter demo --csv household_power.csv.gz --keep
     """
-    from infra.console import stdout_console
-    from infra.demo import Demo, Source
+    from infra.base.console import stdout_console
+    from infra.operations.demo import Demo, Source
 
     console = stdout_console()
     verified = Demo(data_dir.absolute(), console).run(Source(csv), keep)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from infra.options import data_dir_option
+from infra.commands._options import data_dir_option
 
 
 @click.command()
@@ -16,7 +16,7 @@ def command(data_dir: Path) -> None:
     Example:
       smartmeter down
     """
-    from infra.stack import Stack
+    from infra.stack.stack import Stack
 
     stopped = Stack(data_dir).down()
     click.echo(f"stopped {', '.join(stopped)}" if stopped else f"nothing runs in {data_dir}", err=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from infra.options import data_dir_option
+from infra.commands._options import data_dir_option
 
 MISSING = ("?", "")
 
@@ -80,7 +80,9 @@ def command(
       smartmeter import meters.csv.gz --separator , --date-column ts --date-format iso --time-column '' \\
         --meter-column meter --power-column watts --power-unit W --voltage 230
     """
-    from producers.command_line import from_options, print_report, sink_settings, stopped_by_signals
+    from infra.base.signals import stopped_by_signals
+    from infra.commands._options import from_options
+    from infra.commands._producing import print_report, sink_settings
     from producers.progress import TerminalProgress
     from producers.run import import_csv
     from producers.settings import CsvOptions, Pace

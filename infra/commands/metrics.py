@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from infra.options import data_dir_option
+from infra.commands._options import data_dir_option
 
 
 @click.command()
@@ -23,9 +23,9 @@ def command(data_dir: Path, port: int, every_s: float) -> None:
       smartmeter metrics &
       curl http://127.0.0.1:9108/metrics
     """
-    from infra.events import configure
-    from infra.metrics.run import PART, run_metrics
-    from infra.settings import load_settings
+    from infra.base.events import configure
+    from infra.base.settings import load_settings
+    from infra.operations.metrics.run import PART, run_metrics
 
     configure(PART)
     run_metrics(load_settings(data_dir), port, every_s)

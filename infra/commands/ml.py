@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from infra.options import data_dir_option
+from infra.commands._options import data_dir_option
 
 CSV_OPTIONS = (
     click.option("--separator", default=";", show_default=True),
@@ -75,14 +75,15 @@ def train(
       smartmeter ml train
       smartmeter ml train --simulate --meters 100 --days 10
     """
-    from infra.console import stdout_console
-    from infra.settings import load_settings
+    from infra.base.console import stdout_console
+    from infra.base.settings import load_settings
+    from infra.commands._options import from_options
+    from infra.stack.spark import spark_runtime
     from ml.data import simulated, split_table
     from ml.report import print_metrics
     from ml.spark_forest import ForestParameters
     from ml.table import read_table
     from ml.train import train_and_save
-    from producers.command_line import from_options
 
     parameters = from_options(ForestParameters, trees=trees, depth=depth, seed=seed)
     if simulate_:
@@ -91,7 +92,7 @@ def train(
     else:
         tell("reading history from ClickHouse")
         data = split_table(*read_table(load_settings(data_dir), max_windows))
-    version, trained = train_and_save(data, parameters, data_dir.absolute(), tell)
+    version, trained = train_and_save(data, parameters, spark_runtime(), data_dir.absolute(), tell)
     if as_json:
         click.echo(json.dumps({"version": version, **trained.manifest}, indent=2))
         return
@@ -144,14 +145,15 @@ def evaluate(
       smartmeter ml evaluate --json | jq .metrics.model.average_precision
       smartmeter ml evaluate --csv household_power_consumption.txt --inject
     """
-    from infra.console import stdout_console
-    from infra.settings import load_settings
+    from infra.base.console import stdout_console
+    from infra.base.settings import load_settings
+    from infra.commands._options import from_options
+    from infra.stack.spark import spark_runtime
     from ml.data import injected
     from ml.evaluate import newest, on_injected, on_table
     from ml.report import print_metrics, write_page
     from ml.spark_forest import ForestParameters
     from ml.table import read_table
-    from producers.command_line import from_options
     from producers.settings import CsvOptions
 
     if (csv is None) == inject or (test_csv and not csv):
@@ -162,7 +164,7 @@ def evaluate(
         )
         parameters = from_options(ForestParameters, trees=trees, seed=seed)
         tell(f"injecting anomalies into {csv}")
-        found = on_injected(injected(csv, test_csv, options, seeds, seed), parameters, tell)
+        found = on_injected(injected(csv, test_csv, options, seeds, seed), parameters, spark_runtime(), tell)
         importance = found.figures["model"]["importance"]
     else:
         model = newest(data_dir.absolute(), version)
@@ -192,10 +194,10 @@ def predict(data_dir: Path) -> None:
       smartmeter ml predict
       smartmeter subscribe anomaly_prediction_results
     """
-    from infra.events import configure
-    from infra.settings import load_settings
+    from infra.base.events import configure
+    from infra.base.settings import load_settings
+    from infra.base.signals import stopped_by_signals
     from ml.predict import PART, run_predict
-    from producers.command_line import stopped_by_signals
 
     configure(PART)
     with stopped_by_signals() as stop:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from infra.options import data_dir_option
+from infra.commands._options import data_dir_option
 
 
 @click.command()
@@ -22,11 +22,11 @@ def command(data_dir: Path, as_json: bool) -> None:
       smartmeter plan
       smartmeter plan --json
     """
-    from infra import plan
-    from infra.console import stdout_console
-    from infra.deployment import Deployment
-    from infra.plan_table import print_plan
-    from infra.settings import load_settings
+    from infra.base.console import stdout_console
+    from infra.base.settings import load_settings
+    from infra.deploy import plan
+    from infra.deploy.deployment import Deployment
+    from infra.deploy.plan_table import print_plan
     from schemas.manifest import load_datasets
 
     settings = load_settings(data_dir)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from infra.options import data_dir_option
+from infra.commands._options import data_dir_option
 
 
 @click.command()
@@ -24,9 +24,9 @@ def command(dataset: tuple[str, ...], every: bool, allow_incomplete: bool, data_
       smartmeter rebuild meter_minute_trend
       smartmeter rebuild --all
     """
-    from infra.errors import SmartmeterError
-    from infra.rebuilding import Rebuilding
-    from infra.settings import load_settings
+    from infra.base.errors import SmartmeterError
+    from infra.base.settings import load_settings
+    from infra.operations.rebuild import Rebuilding
     from schemas.manifest import load_datasets
 
     if every == bool(dataset):

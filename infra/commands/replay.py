@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from infra.options import Instant, data_dir_option
+from infra.commands._options import Instant, data_dir_option
 
 
 @click.command()
@@ -24,8 +24,8 @@ def command(data_dir: Path, start: int | None, end: int | None, allow_incomplete
       smartmeter replay
       smartmeter replay --from 2026-01-05 --to 2026-02-01
     """
-    from infra.repairing import Repairing, print_outcome
-    from infra.settings import load_settings
+    from infra.base.settings import load_settings
+    from infra.operations.repair import Repairing, print_outcome
     from stream_processing.repair import Span
     from stream_processing.settings import StreamSettings
 

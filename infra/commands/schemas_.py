@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from infra.console import stdout_console
-from infra.errors import SmartmeterError
+from infra.base.console import stdout_console
+from infra.base.errors import SmartmeterError
 from schemas import check as rules
 from schemas import docs as pages
 from schemas.manifest import CONTRACTS, load_datasets

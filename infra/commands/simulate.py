@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from infra.options import Instant, data_dir_option
+from infra.commands._options import Instant, data_dir_option
 
 
 @click.command()
@@ -81,7 +81,9 @@ def command(
       smartmeter simulate --from 2026-11-01 --to 2026-11-02 --buildings 50
       SLEEP_SECONDS=1 smartmeter simulate --live
     """
-    from producers.command_line import from_options, print_report, sink_settings, stopped_by_signals
+    from infra.base.signals import stopped_by_signals
+    from infra.commands._options import from_options
+    from infra.commands._producing import print_report, sink_settings
     from producers.progress import TerminalProgress
     from producers.run import simulate, wall_clock_ms
     from producers.settings import Anomalies, Pace, Period, Simulation

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from infra.options import data_dir_option
+from infra.commands._options import data_dir_option
 
 
 @click.command()
@@ -24,8 +24,8 @@ def command(data_dir: Path, as_json: bool) -> None:
       smartmeter status
       smartmeter status --json | jq '.lag[] | select(.messages > 1000)'
     """
-    from infra.overview import overview
-    from infra.status_table import print_overview
+    from infra.operations.status import overview
+    from infra.operations.status_table import print_overview
 
     told = overview(data_dir)
     if as_json:

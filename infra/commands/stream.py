@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from infra.options import data_dir_option
+from infra.commands._options import data_dir_option
 
 
 @click.command()
@@ -30,10 +30,11 @@ def command(data_dir: Path) -> None:
     """
     import logging
 
-    from infra.events import configure
-    from infra.settings import load_settings
+    from infra.base.events import configure
+    from infra.base.settings import load_settings
+    from infra.stack.spark import spark_runtime
     from stream_processing.run import PART, run_stream
     from stream_processing.settings import StreamSettings
 
     configure(PART)
-    run_stream(load_settings(data_dir), StreamSettings(), logging.getLogger("stream_processing").info)
+    run_stream(load_settings(data_dir), StreamSettings(), spark_runtime(), logging.getLogger("stream_processing").info)

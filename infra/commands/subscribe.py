@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from infra.options import data_dir_option
+from infra.commands._options import data_dir_option
 
 if TYPE_CHECKING:
     from schemas.avro import Field, Record
@@ -86,8 +86,8 @@ def command(
       smartmeter subscribe raw_data --from 2026-01-05T18:00 --meter 7 --limit 10
       smartmeter subscribe meter_minute_trend --from beginning --until-end --json | jq .power_avg_kw
     """
-    from infra.settings import load_settings
-    from producers.command_line import stopped_by_signals
+    from infra.base.settings import load_settings
+    from infra.base.signals import stopped_by_signals
     from schemas.subscription import subscribe
 
     where = {name: value for name, value in (("meter_id", meter), ("building_id", building)) if value is not None}
@@ -162,6 +162,6 @@ def _plain(value: Any, field: "Field") -> Any:
 
 
 def _instant(ms: int) -> str:
-    from schemas.models import EPOCH
+    from infra.base.clock import EPOCH
 
     return (EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import click
 
-from infra.options import data_dir_option
+from infra.commands._options import data_dir_option
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -34,8 +34,8 @@ def command(data_dir: Path, **ports: int | None) -> None:
       smartmeter up
       smartmeter up --data-dir /tmp/meters --kafka-port 0 --clickhouse-port 18123
     """
-    from infra.stack import Stack
-    from infra.status_table import print_status
+    from infra.operations.status_table import print_status
+    from infra.stack.stack import Stack
 
     stack = Stack(data_dir)
     click.echo(f"starting the stack in {stack.data_dir}", err=True)

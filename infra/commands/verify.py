@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from infra.options import data_dir_option
+from infra.commands._options import data_dir_option
 
 
 @click.command()
@@ -31,9 +31,9 @@ def command(ctx: click.Context, data_dir: Path, wait_s: float, as_json_: bool, w
       smartmeter verify --watch --every 60
     """
     from clickhouse.verify.report import as_json, print_line, print_report
-    from infra.console import stdout_console
-    from infra.settings import load_settings
-    from infra.verification import verify
+    from infra.base.console import stdout_console
+    from infra.base.settings import load_settings
+    from infra.operations.verify import verify
 
     settings = load_settings(data_dir)
     if watch:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.settings import Settings, load_settings
-from infra.stack import DEFAULT_PORTS, Stack
+from infra.base.settings import Settings, load_settings
+from infra.stack.stack import DEFAULT_PORTS, Stack
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

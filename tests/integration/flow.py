@@ -11,14 +11,15 @@ from typing import Any
 import psutil
 from confluent_kafka import Producer
 
-from clickhouse.client import connect
 from clickhouse.dead_letters.run import PART as DEAD_LETTERS
 from clickhouse.verify.run import Report
-from infra import processes
-from infra.settings import load_settings
-from infra.stack import DEFAULT_PORTS, Stack
-from infra.verification import verify
-from infra.wait import until
+from infra.base import parts
+from infra.base.clickhouse_client import connect
+from infra.base.settings import load_settings
+from infra.base.wait import until
+from infra.operations.verify import verify
+from infra.stack import processes
+from infra.stack.stack import DEFAULT_PORTS, Stack
 from stream_processing.run import PART, read_progress
 
 SMARTMETER = str(Path(sys.executable).with_name("smartmeter"))
@@ -56,7 +57,7 @@ class System:
         process = processes.start(self.data_dir, PART, launch)
 
         def runs() -> bool:
-            assert not processes.has_ended(process), processes.log_tail(self.data_dir, PART)
+            assert not parts.has_ended(process), processes.log_tail(self.data_dir, PART)
             progress = read_progress(self.data_dir)
             grains = progress.get("grains", {}).values()
             return progress.get("at", 0.0) > started_after and all(grain["state"] == "running" for grain in grains)
@@ -65,9 +66,9 @@ class System:
 
     def kill(self, part: str) -> None:
         """kill -9, and for Spark its JVM too: it would else go on until it notices."""
-        process = processes.find(self.data_dir, part)
+        process = parts.find(self.data_dir, part)
         if process is None:
-            record = processes.run_file(self.data_dir, part)
+            record = parts.run_file(self.data_dir, part)
             said = record.read_text() if record.exists() else "no record"
             raise AssertionError(f"{part} does not run: {said}\n{processes.log_tail(self.data_dir, part)}")
         everything = [process, *process.children(recursive=True)]

@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import requests
 
-from infra.loopback import HOST, free_ports, get
-from infra.wait import until
+from infra.base.loopback import HOST, free_ports, get
+from infra.base.wait import until
 
 ADMIN = ("admin", "a-secret")
 READER = ("reader", "r-secret")

@@ -11,7 +11,7 @@ import fastavro
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from infra.settings import Settings
+from infra.base.settings import Settings
 from producers.settings import SinkSettings
 from schemas.manifest import RAW, Dataset, load_datasets
 from schemas.registry import Registry

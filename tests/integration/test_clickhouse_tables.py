@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from clickhouse.client import connect
 from clickhouse.ddl import tables
 from clickhouse.tables import normalised, read_tables
-from infra.processes import log_file
-from infra.settings import Settings
-from infra.stack import Stack
-from infra.wait import until
+from infra.base.clickhouse_client import connect
+from infra.base.parts import log_file
+from infra.base.settings import Settings
+from infra.base.wait import until
+from infra.stack.stack import Stack
 from schemas.avro import parse_record
 from schemas.codec import Encoder
 from schemas.framing import frame

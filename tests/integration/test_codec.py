@@ -14,9 +14,9 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from infra.settings import Settings
-from infra.stack import Stack
-from infra.wait import until
+from infra.base.settings import Settings
+from infra.base.wait import until
+from infra.stack.stack import Stack
 from schemas.avro import Record, parse_record
 from schemas.codec import Decoder, Encoder, Undecodable, with_datetimes
 from schemas.examples import load_examples

@@ -26,12 +26,12 @@ from clickhouse.dead_letters.run import lazy_query
 from clickhouse.dead_letters.service import Service, run
 from clickhouse.dead_letters.transactions import ReplacedByAnother
 from clickhouse.verify.dead_letters import WRITE, Letters, account_letters
-from clickhouse.verify.log import Log
-from infra.errors import SmartmeterError
-from infra.settings import Settings
-from infra.share_limit import ShareLimit, TooManyBadMessages
-from infra.stack import Stack
-from infra.wait import until
+from infra.base.errors import SmartmeterError
+from infra.base.log import Log
+from infra.base.settings import Settings
+from infra.base.share_limit import ShareLimit, TooManyBadMessages
+from infra.base.wait import until
+from infra.stack.stack import Stack
 from schemas.manifest import Dataset
 from tests.integration.trial import Trial, reading
 
@@ -157,8 +157,8 @@ import sys, threading
 from pathlib import Path
 from clickhouse.dead_letters.run import lazy_query
 from clickhouse.dead_letters.service import Service, run
-from infra.settings import load_settings
-from infra.share_limit import ShareLimit
+from infra.base.settings import load_settings
+from infra.base.share_limit import ShareLimit
 from schemas.manifest import load_datasets
 
 settings, datasets = load_settings(Path(sys.argv[1])), load_datasets(Path(sys.argv[2]))

@@ -15,8 +15,8 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from infra.rebuilding import reversed_names
-from infra.wait import until
+from infra.base.wait import until
+from infra.operations.rebuild import reversed_names
 from producers.settings import Simulation
 from schemas.avro import Record, parse_record
 from schemas.codec import Encoder

@@ -17,7 +17,7 @@ import requests
 
 from clickhouse.front.app import MAX_SQL_BYTES
 from clickhouse.front.errors import QUERY_IS_TOO_LARGE
-from infra.wait import until
+from infra.base.wait import until
 from tests.integration.front_server import ADMIN, READER, FrontServer, running_front
 from tests.unit.test_front_native import Reader
 

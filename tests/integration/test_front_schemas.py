@@ -15,9 +15,9 @@ import requests
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from infra.settings import Settings
-from infra.stack import Stack
-from infra.wait import until
+from infra.base.settings import Settings
+from infra.base.wait import until
+from infra.stack.stack import Stack
 from tests.integration.front_server import FrontServer, running_front
 
 ROWS_DEADLINE_S = 60

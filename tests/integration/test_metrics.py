@@ -15,17 +15,18 @@ from click.testing import CliRunner
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
-from clickhouse.client import connect
 from grafana.ask import asking
 from grafana.preview import run as preview
 from grafana.preview.answers import Wish, answer
-from infra import processes
+from infra.base import parts
+from infra.base.clickhouse_client import connect
+from infra.base.loopback import free_ports
+from infra.base.settings import Settings, load_settings
+from infra.base.wait import until
 from infra.cli import cli
-from infra.loopback import free_ports
-from infra.metrics.run import PART
-from infra.settings import Settings, load_settings
-from infra.stack import DEFAULT_PORTS, Stack
-from infra.wait import until
+from infra.operations.metrics.run import PART
+from infra.stack import processes
+from infra.stack.stack import DEFAULT_PORTS, Stack
 from stream_processing.run import progress_file
 
 SMARTMETER = str(Path(sys.executable).with_name("smartmeter"))
@@ -199,7 +200,7 @@ def test_a_part_that_is_down_costs_its_own_figures_alone(stack: Stack, port: int
     finally:
         stack.start("registry")
     until(lambda: scrape(port)["source_up", "registry"] == 1, "the registry to be told as up", WITHIN_S)
-    events = [json.loads(line) for line in processes.log_file(stack.data_dir, PART).read_text().splitlines()]
+    events = [json.loads(line) for line in parts.log_file(stack.data_dir, PART).read_text().splitlines()]
     told_of = [(line["event"], line.get("source")) for line in events if line.get("source") == "registry"]
     assert told_of == [("silent", "registry"), ("answers", "registry")]
 
@@ -238,10 +239,10 @@ def test_a_second_one_and_a_taken_port_say_so(stack: Stack, port: int, tmp_path:
 
 
 def test_stopped_it_has_sent_what_it_had(stack: Stack, settings: Settings, port: int) -> None:
-    process = processes.find(stack.data_dir, PART)
+    process = parts.find(stack.data_dir, PART)
     assert process is not None
     processes.stop(process, PART)
-    last = json.loads(processes.log_file(stack.data_dir, PART).read_text().splitlines()[-1])
+    last = json.loads(parts.log_file(stack.data_dir, PART).read_text().splitlines()[-1])
     assert (last["event"], last["rows"] > 0) == ("stopped", True)
 
     def all_there() -> bool:

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from infra.changes import Step
-from infra.errors import SmartmeterError
-from infra.settings import Settings
-from infra.wait import until
+from infra.base.errors import SmartmeterError
+from infra.base.settings import Settings
+from infra.base.wait import until
+from infra.deploy.changes import Step
 from tests.integration.trial import DEADLINE_S, Trial, reading
 
 
@@ -209,7 +209,7 @@ def test_without_clickhouse_the_error_says_where(settings: Settings) -> None:
 
 
 def test_a_step_that_fails_names_the_statement(trial: Trial) -> None:
-    from infra.changes import RunSql
+    from infra.deploy.changes import RunSql
 
     with pytest.raises(SmartmeterError, match="DROP TABLE there_is_none"):
         trial.deployment.perform(RunSql("DROP TABLE there_is_none"))

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
-from clickhouse.client import connect
-from infra import processes
-from infra.settings import Settings, load_settings
-from infra.stack import DEFAULT_PORTS, Stack
-from infra.wait import until
+from infra.base import parts
+from infra.base.clickhouse_client import connect
+from infra.base.columns import Column, take
+from infra.base.settings import Settings, load_settings
+from infra.base.wait import until
+from infra.stack import processes
+from infra.stack.stack import DEFAULT_PORTS, Stack
 from ml import model as models
 from ml.features import FEATURES, PROFILE_CELLS
 from ml.history import features_of, merged
@@ -24,7 +26,6 @@ from ml.model import FOREST, Model
 from ml.predict import PART
 from ml.progress import progress_file, read_progress
 from ml.table import TABLE, read_table
-from producers.columns import Column, take
 from schemas.codec import Encoder
 from schemas.manifest import load_datasets
 from schemas.registry import Registry
@@ -66,13 +67,13 @@ class Service:
         processes.start(self.settings.data_dir, PART, launch)
 
     def kill(self) -> None:
-        process = processes.find(self.settings.data_dir, PART)
+        process = parts.find(self.settings.data_dir, PART)
         assert process is not None, processes.log_tail(self.settings.data_dir, PART)
         process.kill()
-        until(lambda: processes.has_ended(process), "the killed service to end", 30)
+        until(lambda: parts.has_ended(process), "the killed service to end", 30)
 
     def stop(self) -> None:
-        process = processes.find(self.settings.data_dir, PART)
+        process = parts.find(self.settings.data_dir, PART)
         if process is not None:
             processes.stop(process, PART)
 

@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Page
 
 from grafana.preview import run
 from grafana.preview.browser import SIZE, browser, find_chromium, show, wait_drawn
-from infra.errors import SmartmeterError
-from infra.settings import Settings
+from infra.base.errors import SmartmeterError
+from infra.base.settings import Settings
 from tests.integration import panel_world as world
 from tests.integration.front_server import ADMIN, READER, FrontServer, running_front
 

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
-from infra.errors import SmartmeterError
-from infra.settings import Settings
-from infra.stack import Stack
-from infra.wait import until
-from producers.columns import Columns, take
+from infra.base.columns import Columns, take
+from infra.base.errors import SmartmeterError
+from infra.base.settings import Settings
+from infra.base.wait import until
+from infra.stack.stack import Stack
 from producers.run import Report, import_csv, simulate
 from producers.settings import CsvOptions, Pace, Period, Simulation
 from producers.simulator import Simulator

@@ -13,11 +13,11 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
+from infra.base.parts import has_ended
+from infra.base.settings import Settings, load_settings
+from infra.base.wait import until
 from infra.cli import cli
-from infra.processes import has_ended
-from infra.settings import Settings, load_settings
-from infra.stack import DEFAULT_PORTS, PARTS, Stack
-from infra.wait import until
+from infra.stack.stack import DEFAULT_PORTS, PARTS, Stack
 
 RECORD = {"type": "record", "name": "Trial", "fields": [{"name": "a", "type": "int"}]}
 

@@ -17,10 +17,10 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from infra.errors import SmartmeterError
-from infra.settings import Settings
-from infra.stack import Stack
-from infra.wait import until
+from infra.base.errors import SmartmeterError
+from infra.base.settings import Settings
+from infra.base.wait import until
+from infra.stack.stack import Stack
 from schemas.codec import Encoder
 from schemas.manifest import Dataset, load_datasets
 from schemas.merge import Merge

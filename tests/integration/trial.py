@@ -8,13 +8,13 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
 
-from clickhouse.client import connect
-from infra.apply import apply_plan
-from infra.changes import Change
-from infra.deployment import Deployment
-from infra.plan import Plan, make_plan
-from infra.settings import Settings
-from infra.wait import until
+from infra.base.clickhouse_client import connect
+from infra.base.settings import Settings
+from infra.base.wait import until
+from infra.deploy.apply import apply_plan
+from infra.deploy.changes import Change
+from infra.deploy.deployment import Deployment
+from infra.deploy.plan import Plan, make_plan
 from schemas.codec import Encoder
 from schemas.manifest import CONTRACTS, Dataset, load_datasets
 from schemas.registry import Registry

@@ -5,14 +5,13 @@ from collections.abc import Iterator
 import pytest
 from pyspark.sql import SparkSession
 
-from infra.jars import jars
-from infra.java import java_home
+from infra.stack.spark import spark_runtime
 from stream_processing.session import start_session
 from stream_processing.settings import StreamSettings
 
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    session = start_session(StreamSettings(driver_memory="1g"), jars("spark"), java_home(17))
+    session = start_session(StreamSettings(driver_memory="1g"), spark_runtime())
     yield session
     session.stop()

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from infra.share_limit import ShareLimit, TooManyBadMessages
+from infra.base.share_limit import ShareLimit, TooManyBadMessages
 from schemas.framing import frame
 from schemas.manifest import load_datasets
 from stream_processing.application import check_share

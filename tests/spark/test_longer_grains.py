@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from pyspark.sql import SparkSession
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 from stream_processing.grain import Grain
 from tests.spark.chain import DATASETS, GRAINS, by_key, emitted, first_grain, grains_after_first, table
 from tests.spark.hours import PART_S, deviation, expected_features, expected_hours, readings_of_hours

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
+from infra.stack.spark import spark_runtime
 from ml import model as models
 from ml.baselines import BASELINES, SHOWN
 from ml.data import Data, simulated, split_table
@@ -68,7 +69,7 @@ def test_shuffled_kinds_teach_nothing(tmp_path: Path) -> None:
     own = data()
     shuffled = np.random.default_rng(0).permutation(own.fit.kind)
     lied = Data(**{**vars(own), "fit": own.fit.__class__(**{**vars(own.fit), "kind": shuffled})})
-    metrics = train(lied, PARAMETERS, tmp_path / "p", lambda _: None).manifest["metrics"]
+    metrics = train(lied, PARAMETERS, spark_runtime(), tmp_path / "p", lambda _: None).manifest["metrics"]
     assert metrics["model"]["average_precision"] < metrics["rules"]["average_precision"]
 
 

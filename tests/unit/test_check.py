@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from infra.base.errors import SmartmeterError
 from infra.commands.schemas_ import command
-from infra.errors import SmartmeterError
 from schemas.avro import parse_record
 from schemas.check import check_declared, check_released, load_all
 from schemas.manifest import CONTRACTS, Dataset, load_datasets

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.base.columns import concatenate, length
 from producers.chunks import pieces
-from producers.columns import concatenate, length
 from tests.unit.records import unhurried
 
 

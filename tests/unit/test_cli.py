@@ -11,7 +11,7 @@ from infra.cli import cli, command_name, discover
 
 COMMAND = """
 import click
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 
 @click.command()
 def command() -> None:

@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.closed import EPOCH, Closing, closed_before
+from infra.base.clock import EPOCH
+from infra.operations.closed import closed_before
+from stream_processing.pace import Closing
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 CLOSINGS = {

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from producers.columns import concatenate, instant, length, take
+from infra.base.clock import instant
+from infra.base.columns import concatenate, length, take
 
 COLUMNS = {"meter_id": np.array([1, 2, 3], dtype=np.int32), "power_kw": np.array([0.5, 1.0, 1.5])}
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from infra.base.signals import stopped_by_signals
 from infra.cli import cli
-from producers.command_line import print_report, stopped_by_signals
+from infra.commands._producing import print_report
 from producers.run import Report
 
 CSV = "Date;Time;Global_active_power;Voltage\n"

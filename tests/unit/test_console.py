@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.console import PIPE_WIDTH, stdout_console
+from infra.base.console import PIPE_WIDTH, stdout_console
 
 
 def test_a_pipe_has_lines_that_are_not_folded_unless_columns_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

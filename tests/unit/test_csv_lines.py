@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 from producers.csv_lines import Batch, LineParser
 from producers.settings import CsvOptions
 from schemas.manifest import load_datasets

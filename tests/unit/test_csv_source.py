@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 from producers import csv_source
 from producers.csv_source import Contents, batches, contents
 from producers.settings import CsvOptions

@@ -14,8 +14,8 @@ from clickhouse.dead_letters.letter import (
     parse_origin,
     redriven_from,
 )
+from infra.base.errors import SmartmeterError
 from infra.commands.dead_letters import hex_lines
-from infra.errors import SmartmeterError
 from tests.unit.records import unhurried
 
 ORIGIN = Origin("smart-meter-data", 3, 1234)

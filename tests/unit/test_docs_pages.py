@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from infra.base.errors import SmartmeterError
 from infra.commands.schemas_ import command
-from infra.errors import SmartmeterError
 from schemas.docs import INDEX, differences, render, write
 from schemas.manifest import Dataset, load_datasets
 

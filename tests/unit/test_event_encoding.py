@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from infra.errors import SmartmeterError
-from producers.columns import Column
+from infra.base.columns import Column
+from infra.base.errors import SmartmeterError
 from producers.events import encode
 from producers.validation import OutOfContract, check
 from schemas.avro import Record

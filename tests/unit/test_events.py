@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra.events import FORMAT_VARIABLE, configure, event
+from infra.base.events import FORMAT_VARIABLE, configure, event
 
 
 @pytest.fixture

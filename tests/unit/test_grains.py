@@ -3,7 +3,7 @@
 import pytest
 
 from clickhouse.verify.values import EXPECTED
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 from schemas.manifest import RAW, load_datasets
 from stream_processing.grain import Grain, in_order, load_grains
 

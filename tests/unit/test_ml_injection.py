@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from infra.base.columns import concatenate
 from ml.injection import inject
-from producers.columns import concatenate
 from producers.settings import Anomalies, Rate, Simulation
 from producers.simulator import Simulator
 

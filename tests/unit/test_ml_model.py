@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 from ml import model as models
 from ml.features import FEATURES, PROFILE_CELLS
 from ml.forest import load_forest

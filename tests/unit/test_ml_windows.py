@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 from ml.windows import WINDOW_MS, windows_of
 
 Reading = tuple[int, int, float, float, int, int | None]

@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from infra.closed import Closing
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 from stream_processing.grain import Grain
-from stream_processing.pace import closings, paces
+from stream_processing.pace import Closing, closings, paces
 from stream_processing.settings import GrainSettings, StreamSettings
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 from producers.period import Span, span
 from producers.resume import NOTHING, Resume, resume
 from producers.settings import Period

@@ -12,7 +12,7 @@ from clickhouse import ddl
 from clickhouse.ddl import EXAMPLE, Column, Table
 from clickhouse.dead_letters.tables import dead_letter_tables
 from clickhouse.tables import normalised
-from infra.changes import (
+from infra.deploy.changes import (
     Change,
     CreateTopic,
     ForgetOffsets,
@@ -21,10 +21,10 @@ from infra.changes import (
     SetCompatibility,
     SetTopicConfigs,
 )
-from infra.plan import Actual, Plan, as_json, make_plan
-from infra.plan_table import print_plan
-from infra.subjects import Subject
-from infra.topics import Topic, declared_topics
+from infra.deploy.plan import Actual, Plan, as_json, make_plan
+from infra.deploy.plan_table import print_plan
+from infra.deploy.subjects import Subject
+from infra.deploy.topics import Topic, declared_topics
 from schemas.avro import parse_record
 from schemas.manifest import Dataset, load_datasets
 

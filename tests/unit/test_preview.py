@@ -11,7 +11,7 @@ from grafana.panels import Panel, Step, seconds
 from grafana.preview.figures import figure, is_empty, series_of, with_gaps
 from grafana.preview.serve import html
 from grafana.preview.units import text
-from infra.errors import SmartmeterError
+from infra.base.errors import SmartmeterError
 
 AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
 TIME = TimeRange(AT, AT + timedelta(hours=1))

@@ -7,10 +7,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra import processes
-from infra.errors import SmartmeterError
-from infra.processes import Launch, find, has_ended, log_file, run_file, start, stop, this_process_is, wait_ready
-from infra.wait import until
+from infra.base import parts
+from infra.base.errors import SmartmeterError
+from infra.base.parts import find, has_ended, log_file, run_file, this_process_is
+from infra.base.wait import until
+from infra.stack.processes import Launch, start, stop, wait_ready
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -32,7 +33,7 @@ SLEEPER = python("import time; print('ready', flush=True); time.sleep(600)")
 def data_dir(tmp_path: Path) -> Iterator[Path]:
     """A data directory; what a test leaves running in it is killed."""
     yield tmp_path
-    for part in processes.recorded_parts(tmp_path):
+    for part in parts.recorded_parts(tmp_path):
         if process := find(tmp_path, part):
             stop(process, part, deadline_s=0)
 
@@ -78,9 +79,9 @@ def test_a_killed_part_is_not_found(data_dir: Path) -> None:
 def test_a_process_is_a_part_while_a_context_lasts(data_dir: Path) -> None:
     with pytest.raises(KeyError), this_process_is(data_dir, "stream", "the stream") as found_at:
         assert find(data_dir, "stream") == psutil.Process(os.getpid())
-        assert processes.recorded_address(data_dir, "stream") == ""
+        assert parts.recorded_address(data_dir, "stream") == ""
         found_at("http://127.0.0.1:1/")
-        assert processes.recorded_address(data_dir, "stream") == "http://127.0.0.1:1/"
+        assert parts.recorded_address(data_dir, "stream") == "http://127.0.0.1:1/"
         raise KeyError
     assert find(data_dir, "stream") is None
     assert not run_file(data_dir, "stream").exists()

@@ -7,10 +7,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from infra.base.clock import EPOCH
 from schemas.avro import Record
 from schemas.codec import Encoder, Undecodable, with_datetimes
 from schemas.manifest import load_datasets
-from schemas.models import EPOCH, model_of
+from schemas.models import model_of
 from schemas.reader import FIRST_MS, LAST_MS, ContractReader, fault_finder
 from tests.unit.records import TIMESTAMP, field, fields, record, unhurried, values
 

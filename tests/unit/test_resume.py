@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.base.columns import Columns, take
 from producers.chunks import pieces
-from producers.columns import Columns, take
 from producers.resume import NOTHING, resume
 from tests.unit.records import unhurried
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from infra.errors import SmartmeterError
-from infra.settings import Settings, load_settings, parse_env_file
+from infra.base.errors import SmartmeterError
+from infra.base.settings import Settings, load_settings, parse_env_file
 
 ENVIRONMENT = {
     "KAFKA_BROKERS": "kafka-1:9092,kafka-2:9092",

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.share_limit import ShareLimit
+from infra.base.share_limit import ShareLimit
 from tests.unit.records import unhurried
 
 LIMIT = ShareLimit(max_share=0.05, window=100, minimum=40)

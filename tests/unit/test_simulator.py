@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from infra.base.columns import Column, concatenate, take
 from producers import anomalies as injected
-from producers.columns import Column, concatenate, take
 from producers.events import encode
 from producers.hashing import draw, normal
 from producers.settings import Anomalies, Household, Rate, Simulation

@@ -12,17 +12,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-import infra.stack
-from infra import processes
-from infra.errors import SmartmeterError
-from infra.kafka_server import escaped, server_properties
-from infra.loopback import free_ports
-from infra.processes import Launch
-from infra.registry_server import system_properties
-from infra.secret_file import credentials
-from infra.stack import DEFAULT_PORTS, PARTS, Stack, addresses, check_free, choose_ports
-from infra.status_table import duration
-from infra.wait import until
+import infra.stack.stack
+from infra.base import parts
+from infra.base.errors import SmartmeterError
+from infra.base.loopback import free_ports
+from infra.base.wait import until
+from infra.operations.status_table import duration
+from infra.stack import processes
+from infra.stack.kafka import escaped, server_properties
+from infra.stack.processes import Launch
+from infra.stack.registry import system_properties
+from infra.stack.secret_file import credentials
+from infra.stack.stack import DEFAULT_PORTS, PARTS, Stack, addresses, check_free, choose_ports
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 FAIL = "import sys; sys.exit('the disk is full')"
@@ -42,7 +43,7 @@ class StandIn:
         return Launch([sys.executable, "-c", self.code])
 
     def ready(self) -> bool:
-        return "up" in processes.log_file(self.data_dir, self.name).read_text()
+        return "up" in parts.log_file(self.data_dir, self.name).read_text()
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def code(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What each stand-in runs; a test may change it."""
     code = dict.fromkeys(PARTS, SLEEP)
     monkeypatch.setattr(Stack, "part", lambda self, name: StandIn(self.data_dir, name, code[name]))
-    monkeypatch.setattr(infra.stack, "jars", Path)
+    monkeypatch.setattr(infra.stack.stack, "jars", Path)
     return code
 
 
@@ -297,7 +298,7 @@ def test_killing_what_does_not_run_is_an_error(stack: Stack) -> None:
 
 def test_a_part_whose_process_lives_and_does_not_answer_is_not_ready(stack: Stack, code: dict[str, str]) -> None:
     stack.up(ANY_FREE)
-    log = processes.log_file(stack.data_dir, "kafka")
+    log = parts.log_file(stack.data_dir, "kafka")
     log.write_text("")
 
     assert code

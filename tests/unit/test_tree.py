@@ -1,7 +1,9 @@
-"""The tree keeps its own rules: names, files, packages."""
+"""The tree keeps its own rules: names, files, packages, and who imports whom."""
 
+import ast
 import importlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,45 @@ def test_every_folder_with_python_is_a_package(package: str) -> None:
     folders = {path.parent for path in (REPOSITORY / package).rglob("*.py")}
     assert folders
     assert [str(folder) for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
+
+
+FLOORS = ("base", "domain", "below", "operations", "commands")
+"""From the ground up; `below` is what operations stand on: infra.deploy and infra.stack."""
+
+
+def floor(module: str) -> int:
+    """The floor of a module by its dotted name; infra.cli is the roof."""
+    package, _, rest = module.partition(".")
+    if package != "infra":
+        return FLOORS.index("domain")
+    room = rest.partition(".")[0]
+    return FLOORS.index({"deploy": "below", "stack": "below", "cli": "commands"}.get(room, room))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Modules of this repository that a file imports, at its top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: an import that is relative"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from (name for name in names if name.partition(".")[0] in PACKAGES)
+
+
+SOURCES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_imports_go_down(path: Path) -> None:
+    """base imports nothing of ours; the domain packages import base; deploy and stack the domain; then operations; then
+    commands."""
+    module = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+    if module == "infra":
+        return
+    below = floor(module)
+    climbing = [name for name in imports(path) if floor(name) > below]
+    assert climbing == [], f"{module} is on floor {FLOORS[below]}"
+    if FLOORS[below] == "base":
+        assert [name for name in imports(path) if not name.startswith("infra.base")] == []

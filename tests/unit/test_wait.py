@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from infra.wait import until
+from infra.base.wait import until
 
 
 def test_returns_the_first_truthy_value() -> None:

@@ -1,0 +1,45 @@
+"""A client for the deployment's ClickHouse, as administrator or as reader."""
+
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from infra.base.errors import SmartmeterError
+from infra.base.settings import Settings
+
+CONNECT_TIMEOUT_S = 5
+QUERY_TIMEOUT_S = 300
+
+
+def connect(settings: Settings, reader: bool = False) -> Client:
+    """A client without a session, so that threads may share it; it reads and writes at most QUERY_TIMEOUT_S per query.
+
+    Raises SmartmeterError where ClickHouse cannot be reached or refuses the user.
+    """
+    url = urlsplit(settings.clickhouse_url)
+    user = settings.clickhouse_reader_user if reader else settings.clickhouse_user
+    password = settings.clickhouse_reader_password if reader else settings.clickhouse_password
+    secure = url.scheme == "https"
+    try:
+        return clickhouse_connect.get_client(
+            host=url.hostname,
+            port=url.port or (8443 if secure else 8123),
+            secure=secure,
+            database=url.path.strip("/") or "default",
+            username=user,
+            password=password.get_secret_value(),
+            connect_timeout=CONNECT_TIMEOUT_S,
+            send_receive_timeout=QUERY_TIMEOUT_S,
+            autogenerate_session_id=False,
+        )
+    except ClickHouseError as error:
+        raise SmartmeterError(
+            f"ClickHouse at {settings.clickhouse_url} does not serve user {user} ({_first_line(error)}); "
+            "is it running, and the password right? See `smartmeter status`"
+        ) from error
+
+
+def _first_line(error: ClickHouseError) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,44 @@
+"""What the producers' commands share: where the readings go, and the summary."""
+
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from infra.base.clock import instant
+from infra.base.console import stdout_console
+from producers.run import Report
+from producers.settings import SinkSettings
+
+
+def sink_settings(data_dir: Path, schema_version: int) -> SinkSettings:
+    """Where the stack of this directory, or the environment, wants the readings."""
+    from infra.base.settings import load_settings
+
+    settings = load_settings(data_dir)
+    return SinkSettings(
+        kafka_brokers=settings.kafka_brokers,
+        topic=settings.kafka_topic,
+        schema_registry_url=settings.schema_registry_url,
+        schema_version=schema_version,
+    )
+
+
+def print_report(report: Report, topic: str) -> None:
+    """The summary on stdout."""
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
+    table.add_column("what", no_wrap=True)
+    table.add_column("figure", justify="right")
+    table.add_row("readings sent", f"{report.sent:,}")
+    table.add_row("acknowledged", f"{report.acknowledged:,}")
+    table.add_row("there already", f"{report.already_there:,}")
+    table.add_row("missing in the source", f"{report.missing:,}")
+    table.add_row("unreadable lines", f"{report.unreadable:,}")
+    if report.first_ms is not None and report.last_ms is not None:
+        table.add_row("first", instant(report.first_ms))
+        table.add_row("last", instant(report.last_ms))
+    table.add_row("took", f"{report.elapsed_s:.1f} s")
+    table.add_row("readings/s", f"{report.readings_per_s:,.0f}")
+    console = stdout_console()
+    console.print(f"[bold]{topic}[/]{', stopped before the end' if report.stopped else ''}")
+    console.print(table)

@@ -1,0 +1,191 @@
+"""The demo: the commands that a user would give, one after another, and a summary of what they proved."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from clickhouse.dead_letters.run import PART as DEAD_LETTERS
+from grafana.preview.run import PART as PREVIEW
+from infra.base import parts
+from infra.base.errors import SmartmeterError
+from infra.base.wait import until
+from infra.operations.metrics.run import PART as METRICS
+from infra.stack import processes
+from infra.stack.stack import DEFAULT_PORTS, Stack
+from ml.predict import PART as PREDICT
+from stream_processing.run import PART as STREAM
+from stream_processing.run import read_progress
+
+MARKER = "demo"
+STREAM_STARTS_WITHIN_S = 180.0
+PREVIEW_STARTS_WITHIN_S = 60.0
+SMARTMETER = Path(sys.executable).with_name("smartmeter")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is measured: two hours of simulated meters and some seconds live, or the readings of a file."""
+
+    csv: Path | None = None
+    backfill_hours: float = 2.0
+    live_s: float = 60.0
+
+    @property
+    def past(self) -> tuple[str, list[str]]:
+        """Title and command of what is sent as fast as possible."""
+        if self.csv is not None:
+            return "import", ["import", str(self.csv.absolute())]
+        return "backfill", ["simulate", "--backfill", f"{self.backfill_hours:g}"]
+
+    @property
+    def present(self) -> tuple[str, list[str]] | None:
+        """Title and command of what is sent live; a file has no present."""
+        return None if self.csv else ("live", ["simulate", "--live", "--for", f"{self.live_s:g}"])
+
+
+@dataclass
+class Demo:
+    """One run in a data directory of its own."""
+
+    data_dir: Path
+    console: Console
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self, source: Source, keep: bool) -> bool:
+        """Everything from an empty directory to a verdict; True when verified. Stops what it started, unless `keep`."""
+        self._clear()
+        stack = Stack(self.data_dir)
+        try:
+            with self._timed("up"):
+                self._show("up")
+                stack.up(dict.fromkeys(DEFAULT_PORTS, 0))
+            self._command("apply", ["apply"])
+            with self._timed("stream starts"):
+                self._start_part(DEAD_LETTERS, "dead-letters", "run")
+                self._start_part(METRICS, "metrics", "--port", "0")
+                self._start_part(PREVIEW, "dashboards", "preview", "--port", "0")
+                self._start_stream()
+            self._tell_preview()
+            self._command(*source.past)
+            if source.present is not None:
+                # Two hours hold too few anomalies to learn from: the model learns from days simulated for it.
+                self._command("train", ["ml", "train", "--simulate"])
+                self._start_part(PREDICT, "ml", "predict")
+                self._command(*source.present)
+            self._command("repair", ["repair", "--open"])
+            report = self._verify()
+            if source.present is not None:
+                self._command("evaluate", ["ml", "evaluate"])
+            page = self.data_dir / "dashboards.html"
+            self._command("dashboards", ["dashboards", "preview", "--output", str(page)])
+            self._summary(report, stack)
+            self.console.print(f"Dashboards: {page.as_uri()}", highlight=False, soft_wrap=True)
+            if keep:
+                self._tell_preview()
+        finally:
+            if not keep:
+                with self._timed("down"):
+                    self._show("down")
+                    stack.down()
+        if keep:
+            self.console.print(f"Running on: `smartmeter status --data-dir {self.data_dir}`; `down` stops it.")
+        return bool(report["verified"])
+
+    def _clear(self) -> None:
+        """Begin with nothing; only a directory that a demo made is ever emptied."""
+        running = [part for part in parts.recorded_parts(self.data_dir) if parts.find(self.data_dir, part)]
+        if running:
+            raise SmartmeterError(
+                f"{', '.join(running)} of an earlier demo still run in {self.data_dir}: "
+                f"`smartmeter down --data-dir {self.data_dir}` stops them"
+            )
+        if self.data_dir.exists() and any(self.data_dir.iterdir()):
+            if not (self.data_dir / MARKER).exists():
+                raise SmartmeterError(f"{self.data_dir} holds something that no demo made; name another --data-dir")
+            shutil.rmtree(self.data_dir)
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        (self.data_dir / MARKER).write_text("A demo may empty this directory.\n")
+
+    def _start_part(self, part: str, *arguments: str) -> psutil.Process:
+        """Start `smartmeter ARGUMENTS` in the background, as the part that it records itself as."""
+        self._show(*arguments, "&")
+        launch = processes.Launch([str(SMARTMETER), *arguments, "--data-dir", str(self.data_dir)])
+        return processes.start(self.data_dir, part, launch)
+
+    def _tell_preview(self) -> None:
+        """Name the address of the dashboards, which refresh themselves."""
+        address = until(
+            lambda: parts.recorded_address(self.data_dir, PREVIEW),
+            "the dashboards' preview to be served",
+            PREVIEW_STARTS_WITHIN_S,
+        )
+        self.console.print(f"Dashboards, while it runs: {address}", highlight=False)
+
+    def _start_stream(self) -> None:
+        process = self._start_part(STREAM, "stream")
+
+        def runs() -> bool:
+            if parts.has_ended(process):
+                raise SmartmeterError(f"the stream ended:\n{processes.log_tail(self.data_dir, STREAM)}")
+            grains = read_progress(self.data_dir).get("grains", {})
+            return bool(grains) and all(grain["state"] == "running" for grain in grains.values())
+
+        until(runs, "every query of the stream to run", STREAM_STARTS_WITHIN_S, every_s=0.5)
+
+    def _command(self, title: str, arguments: Sequence[str]) -> None:
+        with self._timed(title):
+            self._show(*arguments)
+            done = subprocess.run([str(SMARTMETER), *arguments, "--data-dir", str(self.data_dir)], check=False)
+            if done.returncode:
+                raise SmartmeterError(f"`smartmeter {' '.join(arguments)}` ended with exit code {done.returncode}")
+
+    def _verify(self) -> dict[str, Any]:
+        with self._timed("verify"):
+            self._show("verify")
+            command = [str(SMARTMETER), "verify", "--json", "--data-dir", str(self.data_dir)]
+            done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+            if not done.stdout:
+                raise SmartmeterError(f"`smartmeter verify` ended with exit code {done.returncode}")
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+    def _show(self, *arguments: str) -> None:
+        self.console.print(f"\n[bold]$ smartmeter {' '.join(arguments)}[/bold]", highlight=False)
+
+    @contextmanager
+    def _timed(self, title: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[title] = time.monotonic() - started
+
+    def _summary(self, report: dict[str, Any], stack: Stack) -> None:
+        table = Table(title="What was counted, and recomputed from the readings", box=box.SIMPLE_HEAD)
+        for title in ("topic and table", "messages", "rows", "replaced", "equal", "open"):
+            table.add_column(title, justify="left" if title.startswith("topic") else "right", no_wrap=True)
+        for name, counts in report["positions"].items():
+            values = report["values"].get(name)
+            if counts["messages"]:
+                compared = [f"{values['equal']:,}", f"{values['open']:,}"] if values else ["", ""]
+                numbers = [f"{counts[key]:,}" for key in ("messages", "rows", "superseded")]
+                table.add_row(name, *numbers, *compared)
+        self.console.print()
+        self.console.print(table)
+        for failure in report["failures"]:
+            self.console.print(f"[red]✗[/red] {failure}", soft_wrap=True, highlight=False)
+        times = ", ".join(f"{title} {seconds:.0f} s" for title, seconds in self.seconds.items())
+        memory = sum(status.resident_bytes or 0 for status in stack.status())
+        self.console.print(f"{times}; {memory / 2**30:.1f} GiB resident", highlight=False, soft_wrap=True)
+        verdict = "[green]VERIFIED[/green]" if report["verified"] else "[red]NOT VERIFIED[/red]"
+        self.console.print(f"{verdict}: every message accounted for, every row recomputed", highlight=False)

@@ -1,0 +1,68 @@
+"""How far the readers of topics are behind, and waiting until they are not."""
+
+from collections.abc import Callable, Mapping
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from clickhouse.ddl import consumer_group
+from infra.base.errors import SmartmeterError
+from infra.base.log import Extent, Log
+from infra.base.wait import until
+from schemas.manifest import Dataset
+
+ADMIN_TIMEOUT_S = 15.0
+
+
+def committed(brokers: str, group: str, topic: str, extents: list[Extent]) -> dict[int, int]:
+    """By partition, the offset that a group reads next; where it has not committed, the partition's beginning."""
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, extent.partition) for extent in extents])
+    admin = AdminClient({"bootstrap.servers": brokers, "log_level": 4})
+    try:
+        answer = admin.list_consumer_group_offsets([asked])[group].result(ADMIN_TIMEOUT_S)
+    except KafkaException as error:
+        raise SmartmeterError(f"Kafka did not say how far group {group} is: {error.args[0].str()}") from error
+    begins = {extent.partition: extent.begin for extent in extents}
+    return {found.partition: max(found.offset, begins[found.partition]) for found in answer.topic_partitions or ()}
+
+
+def messages_behind(log: Log, topic: str, extents: list[Extent], reads_next: Mapping[int, int]) -> int:
+    """Messages within `extents` that a reader has not taken yet, of whose next offsets are given.
+
+    What only looks like messages at the end of a partition (the marker of a transaction) is not counted.
+    """
+    behind = 0
+    for extent in extents:
+        first = max(reads_next.get(extent.partition, extent.begin), extent.begin)
+        if first < extent.end and next(iter(log.entries(topic, extent.partition, [(first, extent.end)])), None):
+            behind += extent.end - first
+    return behind
+
+
+def table_behind(brokers: str, log: Log, dataset: Dataset, extents: list[Extent]) -> int:
+    """Messages within `extents` of a dataset's topic that its ClickHouse table has not read yet."""
+    reads_next = committed(brokers, consumer_group(dataset.name), dataset.topic, extents)
+    return messages_behind(log, dataset.topic, extents, reads_next)
+
+
+def await_read(behind: Callable[[], int], awaited: str, stuck_after_s: float, tell: Callable[[str], None]) -> None:
+    """Return when no message is left, however long that takes; `tell` gets a line whenever the count changes.
+
+    Raises SmartmeterError, which names what was awaited, when the count stood still for `stuck_after_s` seconds.
+    """
+    left = behind()
+
+    def moved() -> bool:
+        nonlocal left
+        before, left = left, behind()
+        return left != before
+
+    while left:
+        tell(f"waiting for {awaited}: {left:,} messages left")
+        try:
+            until(moved, awaited, stuck_after_s, every_s=1.0)
+        except TimeoutError as error:
+            raise SmartmeterError(
+                f"waited for {awaited}: {left:,} messages are left, and none was read for {stuck_after_s:g} s; "
+                "`smartmeter status` tells what runs"
+            ) from error

@@ -1,0 +1,163 @@
+"""A table thrown away and filled again from its topic, while the old one serves until the new one is proved.
+
+A shadow of the dataset's tables, under the name <dataset>_rebuild and with a consumer group of its own, reads the topic
+from its beginning. When it accounts for every message, both are compared and exchanged. Up to the exchange nothing of
+the old table is touched; a rebuild that was interrupted is run again and begins anew.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from clickhouse.checksum import Checksum, checksum, checksums
+from clickhouse.ddl import consumer_group, create_statement, names, tables
+from clickhouse.verify.positions import Positions, account
+from infra.base.clickhouse_client import connect
+from infra.base.errors import SmartmeterError
+from infra.base.log import Extent, Log
+from infra.base.settings import Settings
+from infra.deploy.changes import ForgetOffsets, RunSql
+from infra.deploy.deployment import Deployment
+from infra.deploy.tables import table_change
+from infra.operations.lag import await_read, committed, table_behind
+from schemas.manifest import Dataset
+from schemas.reader import ContractReader
+from schemas.registry import Registry
+
+STUCK_AFTER_S = 600.0
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What was read, and both tables over what both had read; `before` is None where there was no table."""
+
+    positions: Positions
+    before: Checksum | None
+    after: Checksum
+
+
+class Rebuilding:
+    """Rebuilds tables of one deployment; `tell` gets a line for each thing waited for or done."""
+
+    def __init__(self, settings: Settings, datasets: dict[str, Dataset], tell: Tell) -> None:
+        self._settings = settings
+        self._datasets = datasets
+        self._deployment = Deployment(settings)
+        self._registry = Registry(settings.schema_registry_url)
+        self._tell = tell
+
+    def rebuild(self, dataset: Dataset, allow_incomplete: bool = False) -> Rebuilt:
+        """Fill the dataset's tables anew from the beginning of its topic.
+
+        Raises SmartmeterError where retention has removed that beginning, unless allowed, and where the shadow does not
+        account for every message: the old tables then stay as they are.
+        """
+        with Log(self._settings.kafka_brokers) as log, closing(connect(self._settings)) as client:
+
+            def query(sql: str) -> Sequence[Sequence[Any]]:
+                rows: Sequence[Sequence[Any]] = client.query(sql).result_rows
+                return rows
+
+            if not allow_incomplete:
+                refuse_if_removed(dataset, log.extents(dataset.topic))
+            fresh = self._repair_reading(dataset)
+            self._await(dataset, log)
+            if fresh:  # there was no table: what the topic holds has just been read
+                extents = log.extents(dataset.topic)
+                self._await(dataset, log, extents)
+                positions = self._prove(dataset, extents, query, log)
+                return Rebuilt(positions, None, checksum(dataset, dataset.name, query))
+            return self._exchange(dataset, query, log)
+
+    def _exchange(self, dataset: Dataset, query: Callable[[str], Sequence[Sequence[Any]]], log: Log) -> Rebuilt:
+        shadow = replace(dataset, name=f"{dataset.name}_rebuild")
+        self._drop(shadow)
+        try:
+            self._perform([create_statement(table) for table in tables(shadow, self._deployment.connection)])
+            extents = log.extents(dataset.topic)
+            for one in (shadow, dataset):
+                self._await(one, log, extents)
+            positions = self._prove(shadow, extents, query, log)
+            before, after = checksums(dataset, (dataset.name, shadow.name), query, extents)
+            self._tell(f"{dataset.name}: old {before}; new {after}")
+            self._swap(dataset, shadow, log)
+        finally:
+            self._drop(shadow)
+        return Rebuilt(positions, before, after)
+
+    def _swap(self, dataset: Dataset, shadow: Dataset, log: Log) -> None:
+        """Put the shadow's rows in the old table's place, with reading at rest.
+
+        Stopped anywhere in between, both tables are complete, and `smartmeter apply` makes reading go on.
+        """
+        old, new = names(dataset.name), names(shadow.name)
+        try:
+            self._perform([f"DROP TABLE IF EXISTS {name}" for name in (old.intake, old.queue)])
+            where_old_stopped = committed(
+                self._settings.kafka_brokers, consumer_group(dataset.name), dataset.topic, log.extents(dataset.topic)
+            )
+            self._await(shadow, log, [Extent(partition, 0, offset) for partition, offset in where_old_stopped.items()])
+            self._perform([f"DROP TABLE IF EXISTS {name}" for name in (new.intake, new.queue)])
+            for one, other in ((old.table, new.table), (old.unreadable, new.unreadable)):
+                self._perform([f"EXCHANGE TABLES {one} AND {other}"])
+        finally:
+            self._repair_reading(dataset)
+
+    def _repair_reading(self, dataset: Dataset) -> bool:
+        """Create what is missing of the dataset's tables; true if its rows were: they now come from the beginning."""
+        actual = self._deployment.read(self._datasets).tables
+        change = table_change(dataset, self._deployment.connection, actual)
+        if change is None:
+            return False
+        if change.action == "breaking":
+            raise SmartmeterError(f"{dataset.name} cannot be rebuilt as it is: {change.advice}")
+        for step in change.steps:
+            self._deployment.perform(step)
+        return names(dataset.name).table not in actual
+
+    def _prove(
+        self, dataset: Dataset, extents: list[Extent], query: Callable[[str], Sequence[Sequence[Any]]], log: Log
+    ) -> Positions:
+        """Every message within `extents` accounted for in the tables of this dataset or shadow."""
+        positions = account(dataset, extents, query, log, ContractReader(dataset, self._registry))
+        if positions.failures:
+            raise SmartmeterError(f"{dataset.name} does not account for its topic: {'; '.join(positions.failures)}")
+        return positions
+
+    def _await(self, dataset: Dataset, log: Log, extents: list[Extent] | None = None) -> None:
+        """Wait until the tables have read `extents`, or what the topic holds now."""
+        until_then = extents or log.extents(dataset.topic)
+        brokers = self._settings.kafka_brokers
+        awaited = f"{dataset.name} to be read"
+        try:
+            await_read(lambda: table_behind(brokers, log, dataset, until_then), awaited, STUCK_AFTER_S, self._tell)
+        except SmartmeterError as error:
+            raise SmartmeterError(f"{error}; the old table is untouched") from error
+
+    def _drop(self, shadow: Dataset) -> None:
+        """Remove what this or an interrupted rebuild made, its consumer group included."""
+        self._perform([f"DROP TABLE IF EXISTS {name}" for name in reversed_names(shadow)])
+        self._deployment.perform(ForgetOffsets(consumer_group(shadow.name)))
+
+    def _perform(self, statements: Sequence[str]) -> None:
+        for statement in statements:
+            self._deployment.perform(RunSql(statement))
+
+
+def reversed_names(dataset: Dataset) -> list[str]:
+    """Tables and views in the order in which they can be dropped: what reads first, what holds rows last."""
+    named = names(dataset.name)
+    reading = [named.intake, named.queue, named.view, named.unreadable_view, named.messages]
+    return [*reading, named.latest, named.unreadable, named.table]
+
+
+def refuse_if_removed(dataset: Dataset, extents: Sequence[Extent]) -> None:
+    """Raise where the topic no longer begins at its beginning: a table filled from it would hold less than it did."""
+    removed = sum(extent.begin for extent in extents)
+    if removed:
+        raise SmartmeterError(
+            f"retention has removed the first {removed:,} messages of {dataset.topic}: {dataset.name} would be rebuilt "
+            "without them. To accept that, say --allow-incomplete"
+        )

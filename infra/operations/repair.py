@@ -1,0 +1,201 @@
+"""Repair and replay of the deployment that the settings name: which windows, in which batches, from where in the log.
+
+The readings' positions come from ClickHouse's raw_data, so a batch reads only the stretches of the raw topic that hold
+its windows; before that, raw_data must have consumed the topic to its end.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from pyspark.sql import functions as F
+
+from clickhouse import late
+from clickhouse.late import Late
+from infra.base import parts
+from infra.base.clickhouse_client import connect
+from infra.base.errors import SmartmeterError
+from infra.base.log import Extent, Log
+from infra.base.settings import Settings
+from infra.operations.closed import closed_before
+from infra.operations.lag import await_read, messages_behind, table_behind
+from infra.stack.spark import spark_runtime
+from schemas.manifest import RAW, Dataset, load_datasets
+from stream_processing.context import Context
+from stream_processing.framing import message, spark_type
+from stream_processing.grain import Grain, load_grains
+from stream_processing.repair import Span, repair
+from stream_processing.run import PART, open_context, read_progress, watermark, what_closes
+from stream_processing.schema_ids import SchemaIds
+from stream_processing.settings import StreamSettings
+
+READINGS_MAX = 4_000_000
+"""Readings of a batch, unless one hour has more; they are shuffled through memory and disk."""
+STUCK_AFTER_S = 600.0
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`rows` emitted by topic, `readings` read anew, and how many of them had been `late`."""
+
+    rows: Mapping[str, int]
+    readings: int
+    late: int
+
+
+@dataclass
+class Repairing:
+    """One repair; `tell` gets a line for each thing waited for or done."""
+
+    settings: Settings
+    stream_settings: StreamSettings
+    tell: Tell
+
+    def __post_init__(self) -> None:
+        self.datasets: dict[str, Dataset] = load_datasets(raw_topic=self.settings.kafka_topic)
+        self.grains: dict[str, Grain] = load_grains()
+
+    def span(self, span: Span, allow_incomplete: bool = False) -> Outcome:
+        """Recompute every window of a span.
+
+        Raises SmartmeterError where retention has removed readings that may belong to it, unless allowed: a row made
+        of what is left loses against the complete one wherever that still is.
+        """
+        self._await_table(RAW)
+        span = span.with_dependants(self.grains).aligned(self.grains)
+        if not allow_incomplete:
+            self._refuse_if_removed(span)
+        with closing(connect(self.settings)) as client:
+            found = late.hours(lambda sql: client.query(sql).result_rows, span.start, span.end)
+        return self._recompute(found, [])
+
+    def open(self, allow_incomplete: bool = False) -> Outcome:
+        """Recompute the windows that the stream still holds open once it has read what the topics hold now."""
+        self._await_stream()
+        return self.span(Span(start=watermark(self.settings.data_dir)), allow_incomplete)
+
+    def late(self) -> Outcome:
+        """Recompute the hours in which closed windows lack readings, and publish how many each meter lacked.
+
+        The stream, if it runs, is first given the time to read what the topic holds now: what it will still emit is
+        not late.
+        """
+        self._await_stream()
+        for name in self.datasets:
+            self._await_table(name)
+        with closing(connect(self.settings)) as client:
+
+            def query(sql: str) -> Sequence[Sequence[Any]]:
+                rows: Sequence[Sequence[Any]] = client.query(sql).result_rows
+                return rows
+
+            closings = what_closes(self.settings.data_dir, self.grains, self.stream_settings)
+            closed = closed_before(closings, partial(late.newest_reading, query))
+            found = late.late_readings(query, closed[late.FIRST_STATS])
+            hours = {one.hour for one in found}
+            for grain in self.grains.values():
+                for name in grain.emits.keys() - {late.FIRST_STATS}:
+                    window = timedelta(seconds=grain.window_s)
+                    hours |= late.incomplete_hours(query, self.datasets[name], closed[name], window)
+            # What a reading still holds after the hour counts there.
+            hours |= {hour + late.HOUR for hour in hours}
+            with_counts = [(hour, count) for hour, count in late.hours(query, None, None) if hour in hours]
+        self.tell(f"{sum(one.late for one in found):,} late readings in {len(with_counts):,} hours to recompute")
+        return self._recompute(with_counts, found)
+
+    def _recompute(self, hours: Sequence[tuple[datetime, int]], found: Sequence[Late]) -> Outcome:
+        spans = late.batches(hours, READINGS_MAX)
+        readings = sum(count for _, count in hours)
+        rows: dict[str, int] = {}
+        if not spans:
+            return Outcome(rows, 0, 0)
+        with (
+            open_context(self.settings, self.stream_settings, spark_runtime()) as context,
+            closing(connect(self.settings)) as client,
+        ):
+            if found:
+                publish_late(context, found)
+            ids = SchemaIds(context.datasets[RAW], context.registry)
+            for number, (start, end) in enumerate(spans, 1):
+                span = Span(start, end)
+                ranges = late.stretches(
+                    lambda sql: client.query(sql).result_rows, self._begins(), span.read_from(self.grains), span.end
+                )
+                for topic, count in repair(context, ids, span, ranges).items():
+                    rows[topic] = rows.get(topic, 0) + count
+                done = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
+                self.tell(f"{number} of {len(spans)}: {done} recomputed, {sum(rows.values()):,} rows so far")
+        return Outcome(rows, readings, sum(one.late for one in found))
+
+    def _begins(self) -> dict[int, int]:
+        with Log(self.settings.kafka_brokers) as log:
+            return {extent.partition: extent.begin for extent in log.extents(self.datasets[RAW].topic)}
+
+    def _refuse_if_removed(self, span: Span) -> None:
+        """Raise where the log no longer begins at its beginning and what is gone may belong to the span.
+
+        A reading's own time is at most the tolerance ahead of its message's, so what was produced before the oldest
+        message that is left belongs to windows that begin before that and the tolerance.
+        """
+        raw = self.datasets[RAW]
+        tolerance = timedelta(seconds=raw.parameters["future_tolerance_s"])
+        with Log(self.settings.kafka_brokers) as log:
+            removed = [extent for extent in log.extents(raw.topic) if extent.begin > 0]
+            oldest = [log.produced_at(raw.topic, extent) or datetime.now(UTC) for extent in removed]
+        if not oldest:
+            return
+        complete = max(oldest) + tolerance
+        if span.start is None or span.start < complete:
+            raise SmartmeterError(
+                f"retention has removed the beginning of {raw.topic}: only windows from {complete:%Y-%m-%d %H:%M} UTC "
+                "on are sure to be recomputed in full; name a later start with --from, or say --allow-incomplete"
+            )
+
+    def _await_table(self, name: str) -> None:
+        dataset, brokers = self.datasets[name], self.settings.kafka_brokers
+        with Log(brokers) as log:
+            extents = log.extents(dataset.topic)
+            awaited = f"ClickHouse to have read {dataset.topic}"
+            await_read(lambda: table_behind(brokers, log, dataset, extents), awaited, STUCK_AFTER_S, self.tell)
+
+    def _await_stream(self) -> None:
+        """Wait until every query of a running stream has read what its topic holds now, sources before dependants."""
+        if parts.find(self.settings.data_dir, PART) is None:
+            return
+        with Log(self.settings.kafka_brokers) as log:
+            for name, grain in self.grains.items():
+                topic = self.datasets[grain.source].topic
+                extents = log.extents(topic)
+                behind = partial(stream_behind, self.settings, log, name, topic, extents)
+                await_read(behind, f"the stream's {name}", STUCK_AFTER_S, self.tell)
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """The rows by topic on stdout."""
+    for topic, count in sorted(outcome.rows.items()):
+        print(f"{topic}: {count:,} rows emitted")
+    late_ones = f", {outcome.late:,} of them late" if outcome.late else ""
+    print(f"{outcome.readings:,} readings read anew{late_ones}")
+
+
+def stream_behind(settings: Settings, log: Log, grain: str, topic: str, extents: list[Extent]) -> int:
+    """Messages within `extents` that a grain's query has not worked through."""
+    progress = read_progress(settings.data_dir).get("grains", {}).get(grain, {}).get("progress", {})
+    offsets = progress.get("end_offsets", {}).get(topic, {})
+    return messages_behind(log, topic, extents, {int(partition): offset for partition, offset in offsets.items()})
+
+
+def publish_late(context: Context, found: Iterable[Late]) -> None:
+    """Publish the counts to topic late_readings; returns when they are acknowledged."""
+    dataset = context.datasets["late_readings"]
+    schema_id = context.registry.id_of(dataset.subject, dataset.latest)
+    types = ", ".join(f"{field.name} {spark_type(field)}" for field in dataset.latest.fields)
+    rows = [(one.meter_id, one.building_id, one.hour, one.hour + late.HOUR, one.readings, one.late) for one in found]
+    frame = context.spark.createDataFrame(rows, types)
+    columns = {field.name: F.col(field.name) for field in dataset.latest.fields}
+    sent = frame.select("window_start", message(dataset, schema_id, columns).alias("message"))
+    context.kafka.write(sent.select("window_start", "message.*"))

@@ -1,0 +1,57 @@
+"""Verification of the deployment that the settings name."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from clickhouse.verify.report import as_json
+from clickhouse.verify.run import Report, Verification
+from infra.base.clickhouse_client import connect
+from infra.base.files import write_whole
+from infra.base.log import Log
+from infra.base.settings import Settings
+from infra.operations.closed import closed_before
+from schemas.manifest import load_datasets
+from schemas.registry import Registry
+from stream_processing.grain import load_grains
+from stream_processing.run import what_closes
+from stream_processing.settings import StreamSettings
+
+
+def verify(settings: Settings, wait_s: float, progress: Callable[[str], None]) -> Report:
+    """Verify as the reading user; when a row is final is what the stream said last, else what its settings say here."""
+    threads = threading.local()  # a client runs one query at a time
+
+    def query(sql: str, parameters: Mapping[str, float]) -> Sequence[Sequence[Any]]:
+        if not hasattr(threads, "client"):
+            threads.client = connect(settings, reader=True)
+        rows: Sequence[Sequence[Any]] = threads.client.query(sql, parameters=dict(parameters)).result_rows
+        return rows
+
+    grains = load_grains()
+    closings = what_closes(settings.data_dir, grains, StreamSettings())
+    datasets = load_datasets(raw_topic=settings.kafka_topic)
+    with Log(settings.kafka_brokers) as log:
+        registry = Registry(settings.schema_registry_url)
+        report = Verification(datasets, query, log, registry, partial(closed_before, closings), progress).run(wait_s)
+    _keep(settings.data_dir, report)
+    return report
+
+
+def last_verification(data_dir: Path) -> dict[str, Any] | None:
+    """The report of the last verification here as plain values, with `at` (seconds since 1970); None without one."""
+    path = _file(data_dir)
+    found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return found
+
+
+def _keep(data_dir: Path, report: Report) -> None:
+    write_whole(_file(data_dir), json.dumps({"at": time.time(), **as_json(report)}, indent=2) + "\n")
+
+
+def _file(data_dir: Path) -> Path:
+    return data_dir / "verify" / "last.json"
