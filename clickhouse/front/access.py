@@ -1,41 +1,36 @@
-"""Who may do what: passwords, the engine's own access control for the reader, and a fence around its gaps.
+"""Who may do what in the engine: passwords, roles, grants, constraints.
 
 The engine refuses CREATE USER, but it reads roles, grants and constraints from a file. So a reader's connection is
-fresh, is switched to role `reader` (SELECT only) and constraint profile `reader`, and runs exactly one statement: the
-engine enforces the rest. What its access control does not cover is refused by `check_reader`, on the text as the
-engine's parser prints it.
+fresh, is switched to role `reader` (SELECT, of the system's tables only those named here) and constraint profile
+`reader`, and runs exactly one statement. What the engine's access control does not know of, functions, settings,
+formats and Kafka's queues, is judged before by `reader`.
 """
 
 import hmac
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from xml.sax.saxutils import escape
 
-from clickhouse.front.errors import AUTHENTICATION_FAILED, NOT_ENOUGH_PRIVILEGES, REQUIRED_PASSWORD, QueryError
+from clickhouse.front.catalogue import words
+from clickhouse.front.errors import AUTHENTICATION_FAILED, REQUIRED_PASSWORD, QueryError
+from clickhouse.front.limits import READER_MAX_EXECUTION_TIME_S, READER_MAX_MEMORY_BYTES
 
 # How long a partition stays with a front that was killed before its successor may read it; Kafka's default is 45 s.
 KAFKA_SESSION_TIMEOUT_MS = 10_000
-READER_MAX_EXECUTION_TIME_S = 60
-READER_MAX_MEMORY_BYTES = 2_000_000_000
-# Table functions that read nothing but their arguments or tables that the reader may read anyway. All others are
-# refused: the engine checks grants when such a function is read, but not when it is described.
-SAFE_TABLE_FUNCTIONS = frozenset(
-    {"format", "generate_series", "generateRandom", "generateSeries", "null", "numbers", "numbers_mt", "timeSeriesData"}
-    | {"primes", "values", "view", "zeros", "zeros_mt"}
+MARKER = "front_marker"
+"""A setting of the front's own, by which it finds a statement again that must be stopped."""
+
+# What Grafana's editor, JDBC's metadata, our panels, `status` and `verify` read. Nothing here shows a statement, an
+# error's text, an address or a user's doings. The engine itself adds what is constant: functions, formats, data types.
+SYSTEM_TABLES = words(
+    """
+    aggregate_function_combinators collations columns contributors current_roles data_type_families database_engines
+    databases data_skipping_indices dictionaries enabled_roles formats functions keywords licenses merges numbers
+    numbers_mt one parts parts_columns projections projection_parts settings table_engines table_functions tables
+    time_zones zeros zeros_mt
+    """
 )
-READER_VERBS = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "EXPLAIN", "EXISTS"})
-# Words that are refused outside quotes: functions that read files, tables with other users' statements, and a setting
-# that makes a SELECT take messages from Kafka (the engine does not check constraints in a subquery's SETTINGS).
-_REFUSED_WORDS = frozenset(
-    {"outfile", "catboostevaluate", "processes", "processlist", "query_log", "text_log", "stack_trace"}
-    | {"stream_like_engine_allow_direct_select", "named_collections"}
-)
-_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
-_CALL = re.compile(r"([A-Za-z_]\w*)[`\"]?\s*\(")
-_WORD = re.compile(r"\w+")
-_IDENTIFIER_PARAMETER = re.compile(r"\{\s*\w+\s*:\s*Identifier\s*\}")
 
 
 class Role(Enum):
@@ -77,49 +72,20 @@ def authenticate(credentials: Credentials, user: str | None, password: str | Non
     return found
 
 
-def check_reader(verb: str, normalised: str, refused_functions: Collection[str]) -> None:
-    """Refuse what the engine's grants let through.
-
-    `normalised` is the engine's own print of the statement. Fails closed.
-    """
-    if verb not in READER_VERBS:
-        raise QueryError(NOT_ENOUGH_PRIVILEGES, f"the reader may not run {verb}: it can only read")
-    # Literals vanish; quoted names stay, as they may be functions and tables. One pass, so no quote hides in another
-    # kind.
-    bare = _QUOTED.sub(lambda match: "''" if match[0][0] == "'" else match[0].replace("'", ""), normalised)
-    refused = {name.lower() for name in refused_functions}
-    for name in _CALL.findall(bare):
-        if name.lower() in refused:
-            raise QueryError(NOT_ENOUGH_PRIVILEGES, f"the reader may not use the function {name}")
-    if _IDENTIFIER_PARAMETER.search(bare):
-        raise QueryError(NOT_ENOUGH_PRIVILEGES, "the reader may not pass names of tables or columns as parameters")
-    for word in _WORD.findall(bare):
-        if word.lower() in _REFUSED_WORDS:
-            raise QueryError(NOT_ENOUGH_PRIVILEGES, f"the reader may not use the word {word} outside quotes")
-
-
-def refused_functions(table_functions: Collection[str]) -> frozenset[str]:
-    """Every table function of this engine that is not known to be harmless, and `file`, an ordinary function too."""
-    return frozenset(table_functions) - SAFE_TABLE_FUNCTIONS | {"file"}
-
-
 def preamble(role: Role, settings: Mapping[str, str], marker: str) -> str:
-    """Statements that a fresh connection runs before the query.
-
-    `marker` finds the query again when it must be killed.
-    """
-    wanted = {"implicit_select": "0"} | {
-        name: value for name, value in settings.items() if role is Role.ADMIN or name not in {"readonly", "profile"}
-    }
-    comment = wanted.get("log_comment", "")
-    wanted["log_comment"] = f"{comment} {marker}".strip()
+    """Statements that a fresh connection runs before the query. `marker` finds the query again when it must stop."""
+    mark = {MARKER: marker}
     if role is Role.ADMIN:
-        return _set(wanted)
+        return _set({"implicit_select": "0"} | dict(settings) | mark)
     limits = {
+        "implicit_select": "0",
         "max_execution_time": str(READER_MAX_EXECUTION_TIME_S),
         "max_memory_usage": str(READER_MAX_MEMORY_BYTES),
     }
-    return "; ".join(["SET profile = 'reader'", _set(limits), _set(wanted), "SET ROLE reader", "SET readonly = 2"])
+    changed = {name: value for name, value in settings.items() if name not in {"readonly", "profile"}}
+    return "; ".join(
+        ["SET profile = 'reader'", _set(limits), _set(changed | mark), "SET ROLE reader", "SET readonly = 2"]
+    )
 
 
 def _set(settings: Mapping[str, str]) -> str:
@@ -131,14 +97,21 @@ def quote(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def identifier(name: str) -> str:
+    """A SQL identifier, quoted."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
 def users_xml() -> str:
     """The engine's users file: one user whose two roles are what the front switches between."""
+    tables = "".join(f"<query>GRANT SELECT ON system.{table}</query>" for table in sorted(SYSTEM_TABLES))
     return f"""<clickhouse>
   <profiles>
     <default/>
     <reader>
       <constraints>
         <dialect><const/></dialect>
+        <compatibility><const/></compatibility>
         <stream_like_engine_allow_direct_select><const/></stream_like_engine_allow_direct_select>
         <max_execution_time><min>0.001</min><max>{READER_MAX_EXECUTION_TIME_S}</max></max_execution_time>
         <max_memory_usage><min>1</min><max>{READER_MAX_MEMORY_BYTES}</max></max_memory_usage>
@@ -147,7 +120,9 @@ def users_xml() -> str:
   </profiles>
   <roles>
     <admin><grants><query>GRANT ALL ON *.* WITH GRANT OPTION</query></grants></admin>
-    <reader><grants><query>GRANT SELECT ON *.*</query></grants></reader>
+    <reader><grants>
+      <query>GRANT SELECT ON *.*</query><query>REVOKE SELECT ON system.*</query>{tables}
+    </grants></reader>
   </roles>
   <users>
     <default>
@@ -169,6 +144,8 @@ def config_xml(users_file: str, kafka_threads: int) -> str:
     Where the users file is, enough threads for Kafka tables, dropped tables gone at restart.
     """
     return f"""<clickhouse>
+  <custom_settings_prefixes>front_</custom_settings_prefixes>
+  <format_schema_path>/nonexistent/</format_schema_path>
   <user_directories><users_xml><path>{escape(users_file)}</path></users_xml></user_directories>
   <background_message_broker_schedule_pool_size>{kafka_threads}</background_message_broker_schedule_pool_size>
   <kafka><session_timeout_ms>{KAFKA_SESSION_TIMEOUT_MS}</session_timeout_ms></kafka>

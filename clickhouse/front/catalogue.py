@@ -14,6 +14,12 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / "allowed"
 
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
+    return frozenset(text.split())
+
+
 # Functions that read nothing but their arguments: all of a category, but for the names below.
 FUNCTION_CATEGORIES = (
     {"Aggregate Functions", "Type Conversion", "Dates and Times", "Arrays", "String", "Geo", "Hash", "String Search"}
@@ -24,7 +30,7 @@ FUNCTION_CATEGORIES = (
 )
 # Of the categories "Other", "Internal" and "Time Series" only these: the rest tells about the server, reads files,
 # calls services, or keeps state.
-FUNCTION_NAMES = frozenset(
+FUNCTION_NAMES = words(
     """
     _CAST authenticatedUser bar blockNumber blockSerializedSize blockSize byteSize caseWithExpression
     colorOKLABToSRGB colorOKLCHToSRGB colorSRGBToOKLAB colorSRGBToOKLCH countDigits currentDatabase currentProfiles
@@ -41,7 +47,7 @@ FUNCTION_NAMES = frozenset(
     runningDifferenceStartingWithFirstValue seriesDecomposeSTL seriesOutliersDetectTukey seriesPeriodDetectFFT sleep
     sleepEachRow throwIf toColumnTypeName toTypeName tokenizeQuery transform uptime variantElement variantType version
     visibleWidth MACNumToString MACStringToNum
-    """.split()
+    """
 )
 # Whatever their category: they write to the log, show addresses in memory, or end the query on purpose in a way that
 # only the engine's own tests want; `formatRow` and `groupFormat` take any output format by name.
@@ -50,13 +56,10 @@ NEVER = frozenset({"aggThrow", "flameGraph", "logTrace", "formatRow", "formatRow
 SETTING_FAMILIES = re.compile(
     r"(output_format_(always|arrow|avro_(codec|rows|string|sync)|binary|bson|compression|csv|decimal|float|json"
     r"|markdown|msgpack|native|orc|parquet|pretty|sql_insert|trim|tsv|values|write)"
-    r"|input_format_(csv|json|native|null|tsv|values|with)_"
-    r"|optimize_(?!throw|dry_run|on_insert|mutations|skip_unused|distributed|trivial_insert)"
-    r"|query_plan_(?!max_optimizations|max_step)|max_(rows|bytes)_(to|in|before|ratio)_"
-    r"|(read|result|sort|distinct|join|set|group_by|timeout)_overflow_mode$|format_csv_|format_tsv_|bool_\w+_represent"
-    r"|use_(skip_indexes|statistics|partition|primary_key|uncompressed_cache|query_condition_cache|index))"
+    r"|max_(rows|bytes)_(to|in|before)_|(read|result|sort|distinct|join|set|group_by|timeout)_overflow_mode$"
+    r"|format_csv_|format_tsv_|bool_\w+_represent|use_(skip_indexes|partition|primary_key|query_condition_cache))"
 )
-SETTING_NAMES = frozenset(
+SETTING_NAMES = words(
     """
     aggregate_functions_null_for_empty allow_experimental_analyzer allow_suspicious_types_in_group_by
     allow_suspicious_types_in_order_by asterisk_include_alias_columns asterisk_include_materialized_columns
@@ -68,21 +71,24 @@ SETTING_NAMES = frozenset(
     enable_vertical_final exact_rows_before_limit extremes final force_index_by_date force_primary_key
     formatdatetime_f_prints_single_zero formatdatetime_parsedatetime_m_is_month_name
     function_range_max_elements_in_block function_sleep_max_microseconds_per_block group_by_two_level_threshold
-    group_by_two_level_threshold_bytes group_by_use_nulls implicit_select join_algorithm join_any_take_last_row
+    group_by_two_level_threshold_bytes group_by_use_nulls join_algorithm join_any_take_last_row
     join_default_strictness join_use_nulls limit lock_acquire_timeout max_block_size max_columns_to_read
     max_execution_speed max_execution_speed_bytes max_execution_time max_final_threads max_joined_block_size_rows
-    max_memory_usage max_query_size max_read_buffer_size max_result_bytes max_result_rows max_streams_to_max_threads_ratio
+    max_memory_usage max_query_size max_read_buffer_size max_result_bytes max_result_rows
+    max_streams_to_max_threads_ratio
     max_temporary_columns max_threads min_count_to_compile_expression min_execution_speed offset precise_float_parsing
-    prefer_column_name_to_alias preferred_block_size_bytes priority regexp_max_matches_per_row select_sequential_consistency
+    prefer_column_name_to_alias preferred_block_size_bytes priority regexp_max_matches_per_row
+    select_sequential_consistency
     send_progress_in_http_headers session_timezone short_circuit_function_evaluation
     show_table_uuid_in_table_create_query_if_not_nil totals_mode transform_null_in union_default_mode
-    except_default_mode intersect_default_mode use_client_time_zone wait_end_of_query http_write_exception_in_output_format
+    except_default_mode intersect_default_mode use_client_time_zone wait_end_of_query
+    http_write_exception_in_output_format
+    optimize_aggregation_in_order optimize_move_to_prewhere optimize_read_in_order optimize_trivial_count_query
+    optimize_use_projections query_plan_optimize_lazy_materialization
     cross_to_inner_join_rewrite compile_expressions compile_aggregate_expressions log_comment
-    """.split()
+    """
 )  # log_comment: dbt and others set it in the URL; nothing of the front depends on it.
-SETTINGS_NEVER = frozenset({"max_bytes_ratio_before_external_group_by"})
-
-FORMATS = frozenset(
+FORMATS = words(
     """
     Arrow ArrowStream Avro BSONEachRow CSV CSVWithNames CSVWithNamesAndTypes JSON JSONColumns JSONColumnsWithMetadata
     JSONCompact JSONCompactColumns JSONCompactEachRow JSONCompactEachRowWithNames JSONCompactEachRowWithNamesAndTypes
@@ -94,15 +100,16 @@ FORMATS = frozenset(
     RowBinaryWithNames RowBinaryWithNamesAndTypes SQLInsert TSKV TSV TSVRaw TSVRawWithNames TSVRawWithNamesAndTypes
     TSVWithNames TSVWithNamesAndTypes TabSeparated TabSeparatedRaw TabSeparatedRawWithNames
     TabSeparatedRawWithNamesAndTypes TabSeparatedWithNames TabSeparatedWithNamesAndTypes Values Vertical XML
-    """.split()
+    """
 )
 
 
 def functions(rows: Iterable[tuple[str, int, str, str]]) -> tuple[list[str], list[str]]:
-    """Ordinary and aggregate functions that the reader may use, from rows of (name, is_aggregate, alias_to, category)."""
+    """Ordinary and aggregate functions for the reader, from rows of (name, is_aggregate, alias_to, category)."""
     rows = list(rows)
     category = {name: category for name, _, _, category in rows}
-    ordinary, aggregate = [], []
+    ordinary: list[str] = []
+    aggregate: list[str] = []
     for name, is_aggregate, alias_to, _ in rows:
         original = alias_to or name
         named = original in FUNCTION_NAMES or category.get(original, "") in FUNCTION_CATEGORIES
@@ -113,9 +120,7 @@ def functions(rows: Iterable[tuple[str, int, str, str]]) -> tuple[list[str], lis
 
 def settings(names: Iterable[str]) -> list[str]:
     """Settings that neither carry SQL, nor name files or services, nor change what the parser or the fence sees."""
-    return sorted(
-        name for name in names if (name in SETTING_NAMES or SETTING_FAMILIES.match(name)) and name not in SETTINGS_NEVER
-    )
+    return sorted(name for name in names if name in SETTING_NAMES or SETTING_FAMILIES.match(name))
 
 
 def lists(path: Path) -> dict[str, list[str]]:
@@ -130,12 +135,13 @@ def lists(path: Path) -> dict[str, list[str]]:
 
     found = rows("SELECT name, is_aggregate, alias_to, categories FROM system.functions")
     ordinary, aggregate = functions((str(name), int(is_a), str(alias), str(kind)) for name, is_a, alias, kind in found)
+    combinators = "FROM system.aggregate_function_combinators"
     answer = {
         "functions.txt": ordinary,
         "aggregates.txt": aggregate,
         "settings.txt": settings(str(name) for (name,) in rows("SELECT name FROM system.settings")),
         "formats.txt": sorted(str(name) for (name,) in rows("SELECT name FROM system.formats") if name in FORMATS),
-        "combinators.txt": sorted(str(name) for (name,) in rows("SELECT name FROM system.aggregate_function_combinators")),
+        "combinators.txt": sorted(str(name) for (name,) in rows(f"SELECT name {combinators}")),
     }
     connection.close()
     return answer

@@ -23,13 +23,12 @@ _FILE_ACCESS = _READ_FILE | _WRITE_FILE | _TRUNCATE
 # What Landlock of each version knows of the file system: bits 0 to 12, then refer, truncate, ioctl on devices.
 _HANDLED = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
 # Names and addresses, certificates, the C library's modules, and what the engine asks about machine and process.
-READABLE = (
-    ("/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf", "/etc/localtime")
-    + ("/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/ld.so.cache", "/lib", "/lib64", "/usr/lib", "/usr/share/zoneinfo")
-    + ("/usr/share/ca-certificates", "/proc/self", "/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/proc/loadavg")
-    + ("/proc/uptime", "/proc/mounts", "/proc/diskstats", "/proc/sys", "/proc/net", "/proc/pressure")
-    + ("/sys/devices/system", "/sys/fs/cgroup", "/sys/block", "/dev/random", "/dev/urandom")
-)
+READABLE = """
+    /etc/hosts /etc/resolv.conf /etc/nsswitch.conf /etc/host.conf /etc/gai.conf /etc/localtime /etc/ld.so.cache
+    /etc/ssl/certs /etc/ssl/openssl.cnf /usr/share/ca-certificates /usr/share/zoneinfo /lib /lib64 /usr/lib
+    /proc/self /proc/meminfo /proc/cpuinfo /proc/stat /proc/loadavg /proc/uptime /proc/mounts /proc/diskstats /proc/sys
+    /proc/net /proc/pressure /sys/devices/system /sys/fs/cgroup /sys/block /dev/random /dev/urandom
+"""
 WRITABLE_DEVICES = ("/dev/null",)
 
 
@@ -65,7 +64,7 @@ def confine(folder: Path) -> bool:
     ruleset = _checked(_CREATE_RULESET, attributes, ctypes.c_size_t(size), 0)
     try:
         _allow(ruleset, str(folder), handled & ~1)  # all but running programs
-        for path in READABLE:
+        for path in READABLE.split():
             _allow(ruleset, path, _READ_FILE | _READ_DIR)
         for path in WRITABLE_DEVICES:
             _allow(ruleset, path, (_READ_FILE | _WRITE_FILE) & handled)
