@@ -18,8 +18,8 @@ from clickhouse.front.limits import READER_MAX_EXECUTION_TIME_S, READER_MAX_MEMO
 
 # How long a partition stays with a front that was killed before its successor may read it; Kafka's default is 45 s.
 KAFKA_SESSION_TIMEOUT_MS = 10_000
-MARKER = "front_marker"
-"""A setting of the front's own, by which it finds a statement again that must be stopped."""
+MARKER = "chdb_client_name"
+"""The setting by which a statement that must be stopped is found again; no client has a use for it."""
 
 # What Grafana's editor, JDBC's metadata, our panels, `status` and `verify` read. Nothing here shows a statement, an
 # error's text, an address or a user's doings. The engine itself adds what is constant: functions, formats, data types.
@@ -103,11 +103,16 @@ def identifier(name: str) -> str:
 
 
 def users_xml() -> str:
-    """The engine's users file: one user whose two roles are what the front switches between."""
+    """The engine's users file: one user whose two roles are what the front switches between.
+
+    Inserts are synchronous: the engine does not tell how many rows an asynchronous one has written.
+    """
     tables = "".join(f"<query>GRANT SELECT ON system.{table}</query>" for table in sorted(SYSTEM_TABLES))
     return f"""<clickhouse>
   <profiles>
-    <default/>
+    <default>
+      <async_insert>0</async_insert>
+    </default>
     <reader>
       <constraints>
         <dialect><const/></dialect>
@@ -144,7 +149,6 @@ def config_xml(users_file: str, kafka_threads: int) -> str:
     Where the users file is, enough threads for Kafka tables, dropped tables gone at restart.
     """
     return f"""<clickhouse>
-  <custom_settings_prefixes>front_</custom_settings_prefixes>
   <format_schema_path>/nonexistent/</format_schema_path>
   <user_directories><users_xml><path>{escape(users_file)}</path></users_xml></user_directories>
   <background_message_broker_schedule_pool_size>{kafka_threads}</background_message_broker_schedule_pool_size>

@@ -1,17 +1,13 @@
-"""The engine: connections, sessions, parsing, running and stopping statements. The only module that calls chDB.
+"""The engine: connections, sessions, parsing, running and stopping statements. The only user of chDB.
 
 Guarantees: a request without a session gets a connection of its own, so no setting, database or temporary table
 outlives it. How many statements run at once is the front's to decide.
 """
 
-import importlib
-import importlib.util
 import json
 import logging
-import sys
 import threading
 import time
-import types
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,15 +16,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from clickhouse.front import access, errors, formats, native
+from clickhouse.front import access, errors, formats, library, native
 from clickhouse.front.access import Role
 from clickhouse.front.errors import QueryError
+from clickhouse.front.library import Connection
 from clickhouse.front.limits import MAX_SESSIONS
 from clickhouse.front.statement import Statement, judged_text, parse_normalised, without_formatquery_scope
 
 IDLE_CHECK_S = 0.25
 KAFKA_THREADS = 64
-Connection = Any  # chDB's connection type comes from a C++ module without annotations
 # Tables that hold what they show. A queue, or a table over files or another server, is not for the reader.
 _READABLE_ENGINES = (
     "engine LIKE '%MergeTree' OR engine IN ('View', 'MaterializedView', 'Memory', 'Log', 'TinyLog', 'Null')"
@@ -99,25 +95,10 @@ class _Session:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def load() -> Any:
-    """The engine's module; opens nothing.
-
-    It is the one below `chdb.connect`, and the package's own `__init__` is not run: that opens and closes a
-    connection, after which this engine refuses Kafka tables; and its class hides the last chunk of a stream.
-    """
-    if "chdb" not in sys.modules:
-        spec = importlib.util.find_spec("chdb")
-        assert spec is not None
-        stub = types.ModuleType("chdb")
-        stub.__path__ = list(spec.submodule_search_locations or ())
-        sys.modules["chdb"] = stub
-    return importlib.import_module("chdb._chdb")
-
-
-def connect(target: str) -> Connection:
+def connect(address: str) -> Connection:
     """A connection to the engine of this process; raises QueryError when the engine cannot open the folder."""
     try:
-        return load().connect(target)
+        return library.connect(address)
     except RuntimeError as error:
         raise errors.from_engine(str(error)) from error
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import click
 
-from clickhouse.front import confine, errors, statement, wire
+from clickhouse.front import confine, errors, library, statement, wire
 from clickhouse.front.access import Role
-from clickhouse.front.engine import Engine, External, Job, load
+from clickhouse.front.engine import Engine, External, Job
 from clickhouse.front.errors import QueryError
 from clickhouse.front.wire import Kind
 
@@ -57,7 +57,7 @@ def main(path: Path, control: int, open_to_all_files: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the front hears it too, and says what to do
     front = socket.socket(fileno=control)
     engine = Engine(path)
-    load()
+    library.load()
     confined = not open_to_all_files and confine.confine(path)
     try:
         _open(engine)

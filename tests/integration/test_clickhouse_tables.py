@@ -149,8 +149,10 @@ def test_more_events_count_and_then_the_later_row_in_any_order(own_trial: Trial)
     copy = f"{own_trial.trend}_backwards"
     own_trial.admin().command(f"CREATE TABLE {copy} AS {own_trial.trend}")
     for event_count, power_avg_kw in reversed(rows):
-        values = f"{event_count}, {power_avg_kw}, {rows.index((event_count, power_avg_kw))}"
-        own_trial.admin().command(f"INSERT INTO {copy} (event_count, power_avg_kw, offset) VALUES ({values})")
+        # Produced now, or the TTL would take them.
+        values = f"{event_count}, {power_avg_kw}, {rows.index((event_count, power_avg_kw))}, now()"
+        columns = "event_count, power_avg_kw, offset, produced_at"
+        own_trial.admin().command(f"INSERT INTO {copy} ({columns}) VALUES ({values})")
     assert own_trial.rows(f"SELECT event_count, power_avg_kw, offset FROM {copy} FINAL") == expected
 
 
