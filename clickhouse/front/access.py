@@ -1,9 +1,9 @@
 """Who may do what in the engine: passwords, roles, grants, constraints.
 
 The engine refuses CREATE USER, but it reads roles, grants and constraints from a file. So a reader's connection is
-fresh, is switched to role `reader` (SELECT, of the system's tables only those named here) and constraint profile
-`reader`, and runs exactly one statement. What the engine's access control does not know of, functions, settings,
-formats and Kafka's queues, is judged before by `reader`.
+fresh, is switched to role `reader` (SELECT only) and constraint profile
+`reader`, and runs exactly one statement. What the engine in process gives no rights for, functions, settings, formats,
+the system's tables and Kafka's queues, is judged before by `reader`.
 """
 
 import hmac
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import Enum
 from xml.sax.saxutils import escape
 
-from clickhouse.front.catalogue import words
 from clickhouse.front.errors import AUTHENTICATION_FAILED, REQUIRED_PASSWORD, QueryError
 from clickhouse.front.limits import READER_MAX_EXECUTION_TIME_S, READER_MAX_MEMORY_BYTES
 
@@ -20,17 +19,6 @@ from clickhouse.front.limits import READER_MAX_EXECUTION_TIME_S, READER_MAX_MEMO
 KAFKA_SESSION_TIMEOUT_MS = 10_000
 MARKER = "chdb_client_name"
 """The setting by which a statement that must be stopped is found again; no client has a use for it."""
-
-# What Grafana's editor, JDBC's metadata, our panels, `status` and `verify` read. Nothing here shows a statement, an
-# error's text, an address or a user's doings. The engine itself adds what is constant: functions, formats, data types.
-SYSTEM_TABLES = words(
-    """
-    aggregate_function_combinators collations columns contributors current_roles data_type_families database_engines
-    databases data_skipping_indices dictionaries enabled_roles formats functions keywords licenses merges numbers
-    numbers_mt one parts parts_columns projections projection_parts settings table_engines table_functions tables
-    time_zones zeros zeros_mt
-    """
-)
 
 
 class Role(Enum):
@@ -72,6 +60,11 @@ def authenticate(credentials: Credentials, user: str | None, password: str | Non
     return found
 
 
+def without_role(settings: Mapping[str, str]) -> dict[str, str]:
+    """A reader's settings without those that the role decides: clients send them, and they change nothing."""
+    return {name: value for name, value in settings.items() if name not in {"readonly", "profile"}}
+
+
 def preamble(role: Role, settings: Mapping[str, str], marker: str) -> str:
     """Statements that a fresh connection runs before the query. `marker` finds the query again when it must stop."""
     mark = {MARKER: marker}
@@ -82,10 +75,8 @@ def preamble(role: Role, settings: Mapping[str, str], marker: str) -> str:
         "max_execution_time": str(READER_MAX_EXECUTION_TIME_S),
         "max_memory_usage": str(READER_MAX_MEMORY_BYTES),
     }
-    changed = {name: value for name, value in settings.items() if name not in {"readonly", "profile"}}
-    return "; ".join(
-        ["SET profile = 'reader'", _set(limits), _set(changed | mark), "SET ROLE reader", "SET readonly = 2"]
-    )
+    asked = without_role(settings) | mark
+    return "; ".join(["SET profile = 'reader'", _set(limits), _set(asked), "SET ROLE reader", "SET readonly = 2"])
 
 
 def _set(settings: Mapping[str, str]) -> str:
@@ -107,7 +98,6 @@ def users_xml() -> str:
 
     Inserts are synchronous: the engine does not tell how many rows an asynchronous one has written.
     """
-    tables = "".join(f"<query>GRANT SELECT ON system.{table}</query>" for table in sorted(SYSTEM_TABLES))
     return f"""<clickhouse>
   <profiles>
     <default>
@@ -125,9 +115,7 @@ def users_xml() -> str:
   </profiles>
   <roles>
     <admin><grants><query>GRANT ALL ON *.* WITH GRANT OPTION</query></grants></admin>
-    <reader><grants>
-      <query>GRANT SELECT ON *.*</query><query>REVOKE SELECT ON system.*</query>{tables}
-    </grants></reader>
+    <reader><grants><query>GRANT SELECT ON *.*</query></grants></reader>
   </roles>
   <users>
     <default>

@@ -133,8 +133,10 @@ class Front:
             query_id = request.query_id or query_id
             role = access.authenticate(self._credentials, request.user, request.password)
             if role is Role.READER:
+                request = replace(request, settings=access.without_role(request.settings))
                 reader.judge_settings(request.settings)
                 reader.judge_format(request.default_format)
+                reader.judge_database(request.database)
             await self._answer(exchange, request, role, query_id)
         except QueryError as error:
             await self._refuse(exchange, error, query_id)
@@ -158,6 +160,8 @@ class Front:
             if request.native_revision and " ".join(head.decode("latin-1").lower().split()) == _HANDSHAKE:
                 await self._handshake(exchange, request, query_id)
                 return
+            if role is Role.READER and statement.is_insert(head.decode("latin-1")):
+                reader.judge_verb(Statement("", "INSERT", None))  # whatever its data are
             insert = statement.split_insert(head) if role is Role.ADMIN else None
             if insert is not None:
                 await self._insert(exchange, request, insert, head, rest, body, query_id)
@@ -232,13 +236,9 @@ class Front:
         await self._run(exchange, request, job, query_id)
 
     async def _parse(self, role: Role, text: str, max_query_size: str | None) -> Parsed:
-        if role is Role.READER:
-            if statement.is_insert(text):
-                reader.judge_verb(Statement("", "INSERT", None))
-            if statement.nesting(text) > READER_MAX_NESTING:
-                raise QueryError(
-                    errors.TOO_DEEP, f"a statement may have {READER_MAX_NESTING} brackets within each other"
-                )
+        if role is Role.READER and statement.nesting(text) > READER_MAX_NESTING:
+            reason = f"a statement may have {READER_MAX_NESTING} brackets within each other"
+            raise QueryError(errors.TOO_DEEP, reason)
         key = (role, text, max_query_size)
         parsed = self._parsed.get(key)
         if parsed is None:

@@ -63,7 +63,10 @@ SETTING_NAMES = words(
     """
     aggregate_functions_null_for_empty allow_experimental_analyzer allow_suspicious_types_in_group_by
     allow_suspicious_types_in_order_by asterisk_include_alias_columns asterisk_include_materialized_columns
-    cast_keep_nullable count_distinct_implementation date_time_input_format date_time_output_format
+    allow_experimental_dynamic_type allow_experimental_json_type allow_experimental_variant_type cast_keep_nullable
+    cast_string_to_dynamic_use_inference cast_string_to_variant_use_inference enable_dynamic_type
+    input_format_native_decode_types_in_binary_format
+    count_distinct_implementation date_time_input_format date_time_output_format
     date_time_overflow_behavior decimal_check_overflow do_not_merge_across_partitions_select_final
     empty_result_for_aggregation_by_empty_set enable_analyzer enable_global_with_statement enable_http_compression
     enable_json_type enable_named_columns_in_function_tuple enable_optimize_predicate_expression

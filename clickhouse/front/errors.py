@@ -52,7 +52,7 @@ _STATUS_CODES: dict[int, frozenset[int]] = {
     501: frozenset({NOT_IMPLEMENTED}),
     503: frozenset({ABORTED, TOO_MANY_QUERIES, 209, 210, 439}),
 }
-_CODE = re.compile(r"\s*Code: (\d+)\. DB::Exception: ")
+_CODE = re.compile(r"\s*Code: (\d+)\. DB::\w*Exception: ")
 
 
 class QueryError(Exception):

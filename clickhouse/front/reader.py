@@ -6,8 +6,10 @@ the parser gives no whole tree of, is refused with error 497 and a sentence.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from clickhouse.front import catalogue
@@ -35,6 +37,17 @@ _NODES = words(
     WindowDefinition WindowListElement WithElement ObjectTypeArgument EnumDataType Asterisk
     """
 )
+# What Grafana's editor, JDBC's metadata, our panels, `status` and `verify` read. Nothing here shows a statement, an
+# error's text, an address or a user's doings. The engine in process checks no right
+# for them.
+SYSTEM_TABLES = words(
+    """
+    aggregate_function_combinators collations columns contributors current_roles data_type_families database_engines
+    databases data_skipping_indices dictionaries enabled_roles formats functions keywords licenses merges numbers
+    numbers_mt one parts parts_columns projections projection_parts settings table_engines table_functions tables
+    time_zones zeros zeros_mt
+    """
+)
 _EXPLAINS = frozenset({"EXPLAIN", "EXPLAIN AST", "EXPLAIN SYNTAX", "EXPLAIN QUERY TREE", "EXPLAIN PIPELINE"}) | {
     "EXPLAIN ESTIMATE"
 }
@@ -58,6 +71,12 @@ def judge_format(name: str) -> None:
         raise _refusal("use the format", name)
 
 
+def judge_database(name: str | None) -> None:
+    """Raise error 497 for the system's database as the one whose tables need no prefix."""
+    if (name or "").lower() == "system":
+        raise QueryError(NOT_ENOUGH_PRIVILEGES, "the reader names the system's tables as system.name")
+
+
 def judge_verb(statement: Statement) -> None:
     """Raise error 497 for a statement that does not only read."""
     if statement.verb not in VERBS:
@@ -65,12 +84,15 @@ def judge_verb(statement: Statement) -> None:
 
 
 def judge(statement: Statement, tree: str | None) -> list[str]:
-    """Raise error 497 for what is not on a list; return the names of tables and columns that the statement mentions."""
+    """Raise error 497 for what is not on a list; return the names of tables and columns that the statement reads.
+
+    What is only described (DESCRIBE, SHOW CREATE, EXISTS) is not read.
+    """
     judge_verb(statement)
     if statement.output_format is not None:
         judge_format(statement.output_format)
     if tree is None:
-        if statement.normalised.split("(")[0].split()[:2] in _PLAIN:
+        if _PLAIN.match(statement.normalised):
             return []
         words = " ".join(statement.normalised.split()[:3])
         raise QueryError(
@@ -86,19 +108,28 @@ def judge(statement: Statement, tree: str | None) -> list[str]:
         if node.get("is_lambda_function") and isinstance(node.get("alias"), str)
     }
     names: set[str] = set()
+    reads = statement.verb in {"SELECT", "WITH", "EXPLAIN"}
     for place, node in _nodes(root):
+        reads = reads or node["type"] == "Subquery"
         _judge_node(place, node, lambdas)
         if node["type"] in {"Identifier", "TableIdentifier"}:
             if node.get("children"):
                 raise QueryError(
                     NOT_ENOUGH_PRIVILEGES, "the reader may not pass names of tables or columns as parameters"
                 )
-            parts = node.get("name_parts") or [node.get("name", "")]
-            names |= {str(parts[-1]), str(node.get("name", ""))}
-    return sorted(names)
+            parts = [str(part) for part in node.get("name_parts") or [node.get("name", "")]]
+            _judge_name(parts)
+            names.add(parts[-1])
+    return sorted(names) if reads else []
 
 
-_PLAIN = (["SHOW", "FUNCTIONS"], ["SHOW", "CREATE"], ["EXISTS", "DATABASE"])
+_PLAIN = re.compile(r"(SHOW FUNCTIONS|SHOW CREATE DATABASE \w+|EXISTS DATABASE \w+)\s*(FORMAT \w+)?\s*\Z")
+
+
+def _judge_name(parts: Sequence[str]) -> None:
+    for database, table in pairwise(parts):
+        if database.lower() == "system" and table not in SYSTEM_TABLES:
+            raise _refusal("read", f"system.{table}")
 
 
 def _judge_node(place: str, node: Mapping[str, Any], lambdas: set[str]) -> None:
