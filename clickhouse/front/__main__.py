@@ -102,6 +102,8 @@ def main(
 
 
 async def _serve(front: Front, engine: Supervisor, mirror: SchemaMirror, host: str, port: int) -> int:
+    # An answer that breaks off on purpose is no error of the server's.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing" not in record.getMessage())
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -9,8 +9,9 @@ import shutil
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -29,7 +30,7 @@ from clickhouse.front.limits import (
     READER_MAX_NESTING,
     READER_MAX_SQL_BYTES,
 )
-from clickhouse.front.mirror import SchemaMirror
+from clickhouse.front.mirror import SchemaMirror, is_connection_of
 from clickhouse.front.request import QueryRequest, headers_of, parse
 from clickhouse.front.statement import Statement, parse_normalised
 from clickhouse.front.supervisor import Answer, EngineLostError, Supervisor
@@ -120,11 +121,13 @@ class Front:
         if client[0] not in {"127.0.0.1", "::1"}:
             await exchange.plain(HTTPStatus.FORBIDDEN, "schemas are for the engine on this machine only\n")
             return
-        status, chunks = await self._mirror.answer(schema_id, client[1], self._engine.process_id)
-        await exchange.begin(status, [("Content-Type", "application/vnd.schemaregistry.v1+json")])
-        async for chunk in chunks:
-            await exchange.send(chunk, more=True)
-        await exchange.send(b"", more=False)
+        for_engine = partial(is_connection_of, self._engine.process_id, client[1])
+        status, chunks = await self._mirror.answer(schema_id, for_engine)
+        async with aclosing(chunks), exchange.watched():
+            await exchange.begin(status, [("Content-Type", "application/vnd.schemaregistry.v1+json")])
+            async for chunk in chunks:
+                await exchange.send(chunk, more=True)
+            await exchange.send(b"", more=False)
 
     async def _query(self, exchange: Exchange) -> None:
         query_id = str(uuid.uuid4())
@@ -166,7 +169,8 @@ class Front:
             if insert is not None:
                 await self._insert(exchange, request, insert, head, rest, body, query_id)
                 return
-            head, rest = await _read(body, ADMIN_MAX_SQL_BYTES + 1, head + rest)
+            if role is Role.ADMIN:
+                head, rest = await _read(body, ADMIN_MAX_SQL_BYTES + 1, head + rest)
             await stack.enter_async_context(self._engine.slot(role))
             async with exchange.watched():
                 await self._statement(exchange, request, role, head + rest, externals, query_id)
@@ -338,9 +342,9 @@ class Front:
 
     async def _stream(self, exchange: Exchange, head: list[bytes], answer: Answer, packer: Encoder) -> None:
         while head:
-            await exchange.pieces(head.pop(0), packer)
+            await exchange.more(head.pop(0), packer)
         async for chunk in answer.chunks:
-            await exchange.pieces(chunk, packer)
+            await exchange.more(chunk, packer)
         await exchange.send(packer.end(), more=False)
 
     def _mid_stream(self, error: QueryError, tag: str) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 
 from clickhouse.front.compression import Decoder, Encoder
 from clickhouse.front.errors import BAD_ARGUMENTS, QueryError
-from clickhouse.front.limits import BODY_S, PIECE_BYTES, UNREAD_S
+from clickhouse.front.limits import BODY_S, UNREAD_S
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -103,10 +103,9 @@ class Exchange:
         """Send a text."""
         await self.whole(status, [*headers, ("Content-Type", "text/plain; charset=UTF-8")], text.encode())
 
-    async def pieces(self, data: bytes, encoder: Encoder) -> None:
-        """Send more of an answer: whole blocks at once would pile up while the client is slow."""
-        for start in range(0, len(data), PIECE_BYTES):
-            await self.send(await packed(encoder, data[start : start + PIECE_BYTES]), more=True)
+    async def more(self, data: bytes, encoder: Encoder) -> None:
+        """Send more of an answer."""
+        await self.send(await packed(encoder, data), more=True)
 
     async def broken(self, text: bytes, encoder: Encoder) -> None:
         """End an answer that failed: the error's text, time for the client to read it, and no proper end."""

@@ -23,10 +23,10 @@ PIECE_BYTES = 1 << 20
 PARSE_S = 5.0
 """The engine's parser takes milliseconds; where it takes longer, it will not come back."""
 
-CANCEL_S = 5.0
+CANCEL_S = 8.0
 """After it was asked to stop, a reader's statement may run so long. Then the engine is restarted without it."""
 
-UNREAD_S = 30.0
+UNREAD_S = 20.0
 """A client that takes nothing of its answer for so long loses it."""
 
 READER_ANSWER_S = 600.0

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
@@ -68,17 +68,17 @@ class SchemaMirror:
         return body
 
     async def answer(
-        self, schema_id: int, client_port: int, engine_process: int | None
-    ) -> tuple[HTTPStatus, AsyncIterator[bytes]]:
+        self, schema_id: int, for_engine: Callable[[], bool]
+    ) -> tuple[HTTPStatus, AsyncGenerator[bytes, None]]:
         """A status and a body.
 
-        For the engine the body may take as long as the registry is away, and 404 comes only when the registry says
-        so. Others get 503 when the registry does not answer at once.
+        `for_engine` tells whether the engine asks. For it the body may take as long as the registry is away, and 404
+        comes only when the registry says so. Others get 503 when the registry does not answer at once.
         """
         body = self.known(schema_id)
         if body is not None:
             return HTTPStatus.OK, _one(body)
-        ours = await asyncio.to_thread(is_connection_of, engine_process, client_port)
+        ours = await asyncio.to_thread(for_engine)
         if not ours and sum(not engines for _, engines in self._under_way) >= MAX_STRANGERS:
             return HTTPStatus.SERVICE_UNAVAILABLE, _one(b"")
         try:
@@ -91,7 +91,7 @@ class SchemaMirror:
             log.warning("schema %d: registry unavailable (%s); the engine is kept waiting", schema_id, error)
             return HTTPStatus.OK, self._keep_alive(schema_id)
 
-    async def _keep_alive(self, schema_id: int) -> AsyncIterator[bytes]:
+    async def _keep_alive(self, schema_id: int) -> AsyncGenerator[bytes, None]:
         """Blanks until the schema is there.
 
         If it turns out unknown, the body ends without one, which the engine refuses.
@@ -161,7 +161,7 @@ def is_connection_of(process_id: int | None, port: int) -> bool:
     return any(connection.laddr and connection.laddr.port == port for connection in connections)
 
 
-async def _one(body: bytes) -> AsyncIterator[bytes]:
+async def _one(body: bytes) -> AsyncGenerator[bytes, None]:
     yield body
 
 

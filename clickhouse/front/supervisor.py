@@ -23,7 +23,7 @@ from clickhouse.front import errors, wire, worker
 from clickhouse.front.access import Role
 from clickhouse.front.engine import Job, Parsed
 from clickhouse.front.errors import QueryError
-from clickhouse.front.limits import CANCEL_S, ENGINE_START_S, PARSE_S, SLOT_WAIT_S
+from clickhouse.front.limits import CANCEL_S, ENGINE_START_S, PARSE_S, PIECE_BYTES, SLOT_WAIT_S
 from clickhouse.front.wire import Kind
 
 log = logging.getLogger(__name__)
@@ -196,7 +196,7 @@ class Supervisor:
             except OSError as error:
                 ours.close()
                 raise EngineLostError from error
-        reader, writer = await asyncio.open_connection(sock=ours)
+        reader, writer = await asyncio.open_connection(sock=ours, limit=PIECE_BYTES)
         frames = _Frames(reader, None if limit_s is None else time.monotonic() + limit_s + CANCEL_S)
         try:
             with contextlib.suppress(OSError):  # then there is no answer either, which says it

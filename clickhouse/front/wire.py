@@ -25,7 +25,7 @@ def frame(kind: Kind, *parts: bytes) -> bytes:
     return HEADER.pack(kind, sum(map(len, parts))) + b"".join(parts)
 
 
-def send(connection: socket.socket, kind: Kind, *parts: bytes) -> None:
+def send(connection: socket.socket, kind: Kind, *parts: bytes | memoryview) -> None:
     """Send one frame; blocks while the other side does not read. Raises OSError when it is gone."""
     connection.sendall(HEADER.pack(kind, sum(map(len, parts))))
     for part in parts:

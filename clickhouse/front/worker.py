@@ -23,6 +23,7 @@ from clickhouse.front import confine, errors, library, statement, wire
 from clickhouse.front.access import Role
 from clickhouse.front.engine import Engine, External, Job
 from clickhouse.front.errors import QueryError
+from clickhouse.front.limits import PIECE_BYTES
 from clickhouse.front.wire import Kind
 
 OPEN_RETRY_S = 5.0
@@ -120,23 +121,31 @@ def _error(error: QueryError) -> bytes:
 
 
 def _run(engine: Engine, job: Job, connection: socket.socket) -> None:
-    done = threading.Event()
-    threading.Thread(target=_stop_when_asked, args=(engine, job.marker, connection, done), daemon=True).start()
+    stopping, done = threading.Event(), threading.Event()
+    told = (engine, job.marker, connection, stopping, done)
+    threading.Thread(target=_stop_when_asked, args=told, daemon=True).start()
     try:
         with engine.execute(job) as result:
             for chunk in result.chunks:
-                wire.send(connection, Kind.DATA, wire.ROWS.pack(result.rows()), chunk)
+                rows = wire.ROWS.pack(result.rows())
+                for start in range(0, len(chunk), PIECE_BYTES):  # the front holds no more than it sends
+                    if stopping.is_set():
+                        return
+                    wire.send(connection, Kind.DATA, rows, memoryview(chunk)[start : start + PIECE_BYTES])
             summary: dict[str, Any] = result.summary()
         wire.send(connection, Kind.END, json.dumps(summary).encode())
     finally:
         done.set()
 
 
-def _stop_when_asked(engine: Engine, marker: str, connection: socket.socket, done: threading.Event) -> None:
+def _stop_when_asked(
+    engine: Engine, marker: str, connection: socket.socket, stopping: threading.Event, done: threading.Event
+) -> None:
     try:
         connection.recv(1)  # the front sends nothing more: this returns when it shuts its side down, or all is over
     except OSError as error:
         log.debug("the connection of %s ended: %s", marker, error)
+    stopping.set()
     while not done.wait(KILL_EVERY_S):
         engine.kill(marker)
 
