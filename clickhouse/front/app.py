@@ -8,8 +8,8 @@ import re
 import shutil
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
@@ -196,7 +196,7 @@ class Front:
 
     async def _handshake(self, exchange: Exchange, request: QueryRequest, query_id: str) -> None:
         block = native.handshake_block(request.native_revision, self._name, self._engine.version, self._engine.timezone)
-        packer = encoder(request.encoding, request.compress_blocks)
+        packer = encoder(request.encoding, request.block_method)
         headers = self._headers(request, query_id, "Native")
         await exchange.whole(HTTPStatus.OK, headers, packer.feed(block) + packer.end())
 
@@ -306,28 +306,37 @@ class Front:
         try:
             for again in (True, False):
                 try:
-                    await self._send_answer(exchange, request, job, query_id)
+                    with self._killable(query_id, task):
+                        await self._send_answer(exchange, request, job, query_id, task)
                 except EngineLostError:
                     if exchange.begun or not again or job.statement is None or job.statement.verb not in reader.VERBS:
                         raise
                 else:
                     return
+        finally:
+            self._running.pop(query_id, None)
+            self._killed.discard(query_id)
+
+    @contextmanager
+    def _killable(self, query_id: str, task: "asyncio.Task[None]") -> Iterator[None]:
+        """Make the cancellation by which a KILL QUERY comes the error that the statement's client sees."""
+        try:
+            yield
         except asyncio.CancelledError:
             if query_id not in self._killed:
                 raise
             task.uncancel()
             raise QueryError(errors.QUERY_WAS_CANCELLED, "Query was cancelled") from None
-        finally:
-            self._running.pop(query_id, None)
-            self._killed.discard(query_id)
 
-    async def _send_answer(self, exchange: Exchange, request: QueryRequest, job: Job, query_id: str) -> None:
+    async def _send_answer(
+        self, exchange: Exchange, request: QueryRequest, job: Job, query_id: str, task: "asyncio.Task[None]"
+    ) -> None:
         async with self._engine.run(job, _limit_s(job)) as answer:
             head = [chunk async for chunk in _first(answer.chunks, 2)]
             headers = self._headers(request, query_id, job.format)
             summary = answer.summary or {"result_rows": str(answer.rows), "read_rows": str(answer.rows)}
             headers.append(("X-ClickHouse-Summary", json.dumps(summary)))
-            packer = encoder(request.encoding, request.compress_blocks)
+            packer = encoder(request.encoding, request.block_method)
             if answer.summary is not None:
                 whole = await packed(packer, b"".join(head)) if any(head) else b""
                 await exchange.whole(HTTPStatus.OK, headers, whole + packer.end())
@@ -336,7 +345,8 @@ class Front:
                 tag = uuid.uuid4().hex[:16]
                 await exchange.begin(HTTPStatus.OK, [*headers, ("X-ClickHouse-Exception-Tag", tag)])
                 try:
-                    await self._stream(exchange, head, answer, packer)
+                    with self._killable(query_id, task):
+                        await self._stream(exchange, head, answer, packer)
                 except QueryError as error:
                     await exchange.broken(self._mid_stream(error, tag), packer)
 
@@ -369,7 +379,7 @@ class Front:
         ]
         if output_format is not None:
             headers += [("X-ClickHouse-Format", output_format), ("Content-Type", formats.content_type(output_format))]
-        if request is not None and request.encoding and not request.compress_blocks:
+        if request is not None and request.encoding and not request.block_method:
             headers.append(("Content-Encoding", request.encoding))
         return headers
 

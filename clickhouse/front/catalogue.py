@@ -85,7 +85,7 @@ SETTING_NAMES = words(
     send_progress_in_http_headers session_timezone short_circuit_function_evaluation
     show_table_uuid_in_table_create_query_if_not_nil totals_mode transform_null_in union_default_mode
     except_default_mode intersect_default_mode use_client_time_zone wait_end_of_query
-    http_write_exception_in_output_format
+    http_write_exception_in_output_format network_compression_method network_zstd_compression_level
     optimize_aggregation_in_order optimize_move_to_prewhere optimize_read_in_order optimize_trivial_count_query
     optimize_use_projections query_plan_optimize_lazy_materialization
     cross_to_inner_join_rewrite compile_expressions compile_aggregate_expressions log_comment

@@ -52,10 +52,10 @@ def decoder(encoding: str, in_blocks: bool) -> Decoder:
     return _Chain(outer, _Blocks()) if in_blocks else outer
 
 
-def encoder(encoding: str, in_blocks: bool) -> Encoder:
-    """The encoder of an answer."""
-    if in_blocks:
-        return _BlockEncoder()
+def encoder(encoding: str, block_method: str) -> Encoder:
+    """The encoder of an answer: ClickHouse's blocks by `block_method` (lz4 or zstd), else HTTP's `encoding`."""
+    if block_method:
+        return _BlockEncoder(block_method)
     if encoding in {"gzip", "deflate"}:
         return _ZlibEncoder(31 if encoding == "gzip" else zlib.MAX_WBITS)
     if encoding == "zstd":
@@ -278,9 +278,15 @@ class _Lz4Encoder:
 
 
 class _BlockEncoder:
+    def __init__(self, method: str) -> None:
+        self._method = _ZSTD if method == "zstd" else _LZ4
+
     def feed(self, data: bytes) -> bytes:
-        packed = bytes(lz4.block.compress(data, store_size=False))
-        checked = _BLOCK.pack(_LZ4, _BLOCK.size + len(packed), len(data)) + packed
+        if self._method == _ZSTD:
+            packed = zstd.compress(data, 1)
+        else:
+            packed = bytes(lz4.block.compress(data, store_size=False))
+        checked = _BLOCK.pack(self._method, _BLOCK.size + len(packed), len(data)) + packed
         return _checksum(checked) + checked
 
     def end(self) -> bytes:

@@ -38,7 +38,8 @@ class QueryRequest:
     """Everything but the body.
 
     `settings` and `params` are verbatim strings; `native_revision` is 0 for plain Native. `boundary` is set for a body
-    of several parts, whose fields `externals` describes. `encoding` is the answer's, empty for none.
+    of several parts, whose fields `externals` describes. `encoding` and `block_method` are the
+    answer's, empty for none.
     """
 
     method: str
@@ -54,7 +55,7 @@ class QueryRequest:
     native_revision: int
     content_encoding: str
     encoding: str
-    compress_blocks: bool
+    block_method: str
     decompress_blocks: bool
     boundary: str | None
     externals: Mapping[str, ExternalHead]
@@ -94,7 +95,7 @@ def parse(scope: Mapping[str, Any]) -> QueryRequest:
         native_revision=_number(url, "client_protocol_version", 0),
         content_encoding=headers.get("content-encoding", "").strip().lower(),
         encoding=_encoding(headers.get("accept-encoding", "")) if _is_on(url, "enable_http_compression") else "",
-        compress_blocks=_is_on(url, "compress"),
+        block_method=_block_method(settings) if _is_on(url, "compress") else "",
         decompress_blocks=_is_on(url, "decompress"),
         boundary=boundary,
         externals=externals,
@@ -131,6 +132,10 @@ def _encoding(accepted: str) -> str:
         name, _, weight = part.partition(";")
         wanted[name.strip()] = weight.replace(" ", "") not in {"q=0", "q=0.0"}
     return next((name for name in HTTP_ENCODINGS if wanted.get(name)), "")
+
+
+def _block_method(settings: Mapping[str, str]) -> str:
+    return "zstd" if settings.get("network_compression_method", "").upper() == "ZSTD" else "lz4"
 
 
 def _boundary(content_type: str) -> str | None:

@@ -7,7 +7,7 @@ _FORMAT = re.compile(r"^FORMAT (\w+)$", re.MULTILINE)
 _FORMATQUERY_SCOPE = re.compile(r"\s*: In scope SELECT formatQuery\(.*", re.DOTALL)
 _ABOUT_A_TABLE = re.compile(r"\A(DESCRIBE TABLE|SHOW CREATE (TABLE|VIEW)|EXISTS (TABLE|VIEW)) ")
 _BRACKET = re.compile(r"[(\[{)\]}]")
-_KILL = re.compile(r"KILL QUERY WHERE \(?query_id = '([^'\\]+)'\)?(?: (?:SYNC|ASYNC))?")
+_KILL = re.compile(r"KILL QUERY WHERE query_id = '((?:[^'\\]|\\.)*)'(?: (?:SYNC|ASYNC))?")
 _SYNC = re.compile(r"\s+SYNC$")
 _TOKEN = re.compile(
     # What is opened and never closed takes the rest at once: each mark is looked at once, however many there are.
@@ -89,7 +89,7 @@ def nesting(sql: str) -> int:
 def killed_query_id(statement: Statement) -> str | None:
     """The id in `KILL QUERY WHERE query_id = '…'`; None for every other statement."""
     found = _KILL.fullmatch(statement.without_format.strip())
-    return found[1] if found else None
+    return re.sub(r"\\(.)", r"\1", found[1]) if found else None
 
 
 def typed_columns(types: str) -> str:

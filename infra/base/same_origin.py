@@ -4,9 +4,11 @@ A browser sends requests to 127.0.0.1 for any page that asks, and a page's own h
 (DNS rebinding). So a server here answers only requests that name it as it is known, from its own pages or from none.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", ""})
 """Names of this machine for itself; empty: a client older than HTTP/1.1, which no browser is."""
 
@@ -26,6 +28,20 @@ def refusal(
     if origin is not None and urlsplit(origin).netloc.lower() != (host or "").lower():
         return f"this server answers no requests of pages from {origin[:200]!r}"
     return None
+
+
+def guarded(application: Application) -> Application:
+    """A WSGI application that answers requests for this machine alone, and refuses other sites' pages with 403."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        refused = refusal(environ.get("HTTP_HOST"), environ.get("HTTP_ORIGIN"), environ.get("HTTP_SEC_FETCH_SITE"))
+        if refused is None:
+            return application(environ, start_response)
+        body = f"{refused}\n".encode()
+        start_response("403 Forbidden", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    return answer
 
 
 def host_name(host: str) -> str:

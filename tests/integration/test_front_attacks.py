@@ -299,7 +299,8 @@ def test_h5_h6_what_ignores_its_time_is_ended_and_the_administrator_served(front
 
 def test_h7_who_never_reads_loses_his_answer(front: FrontServer) -> None:
     sql = b"SELECT repeat('x', 1000) FROM numbers(100000000)"
-    head = f"POST /?user={READER[0]}&password={READER[1]} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(sql)}\r\n\r\n"
+    head = f"POST /?user={READER[0]}&password={READER[1]} HTTP/1.1\r\nHost: localhost\r\n"
+    head += f"Content-Length: {len(sql)}\r\n\r\n"
     with ExitStack() as stack:
         for _ in range(8):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", front.port)))

@@ -107,8 +107,9 @@ def test_the_answers_encoding(accepted: str, encoding: str) -> None:
 
 def test_clickhouses_own_compression() -> None:
     request = parse(scope("compress=1&decompress=1"))
-    assert (request.compress_blocks, request.decompress_blocks) == (True, True)
-    assert not parse(scope("compress=0&decompress=")).compress_blocks
+    assert (request.block_method, request.decompress_blocks) == ("lz4", True)
+    assert parse(scope("compress=1&network_compression_method=ZSTD")).block_method == "zstd"
+    assert parse(scope("compress=0&decompress=")).block_method == ""
 
 
 def test_tables_that_come_along() -> None:

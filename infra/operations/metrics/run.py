@@ -12,6 +12,7 @@ from infra.base import parts
 from infra.base.errors import SmartmeterError
 from infra.base.events import event
 from infra.base.loopback import HOST, chosen_port
+from infra.base.same_origin import guarded
 from infra.base.settings import Settings
 from infra.operations.metrics.exposition import Exposition
 from infra.operations.metrics.sources import Sources
@@ -43,6 +44,7 @@ def run_metrics(settings: Settings, port: int, every_s: float = READ_EVERY_S) ->
         exposition, registry = Exposition(), CollectorRegistry()
         registry.register(exposition)
         server, _ = start_http_server(port, HOST, registry)
+        server.set_app(guarded(server.get_app()))
         url = f"http://{HOST}:{port}/metrics"
         found_at(url)
         event(log, "serving", url=url)
