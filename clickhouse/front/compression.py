@@ -282,10 +282,8 @@ class _BlockEncoder:
         self._method = _ZSTD if method == "zstd" else _LZ4
 
     def feed(self, data: bytes) -> bytes:
-        if self._method == _ZSTD:
-            packed = zstd.compress(data, 1)
-        else:
-            packed = bytes(lz4.block.compress(data, store_size=False))
+        in_zstd = self._method == _ZSTD
+        packed = zstd.compress(data, 1) if in_zstd else bytes(lz4.block.compress(data, store_size=False))
         checked = _BLOCK.pack(self._method, _BLOCK.size + len(packed), len(data)) + packed
         return _checksum(checked) + checked
 

@@ -18,7 +18,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 IN_THE_LOOP_BYTES = 32 << 10
-LINGER_S = 0.3
+LINGER_S = 2.0
+"""A client that finds an error at the end of a broken answer leaves before; others see the connection break."""
 
 
 class ClientGoneError(Exception):
