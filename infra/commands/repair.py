@@ -32,7 +32,7 @@ def command(
       smartmeter repair --from 2026-01-05 --to 2026-01-06
     """
     from infra.base.settings import load_settings
-    from infra.operations.repair import Repairing, print_outcome
+    from infra.operations.repair import Repairing, print_recomputed
     from stream_processing.repair import Span
     from stream_processing.settings import StreamSettings
 
@@ -41,9 +41,9 @@ def command(
     settings = load_settings(data_dir)
     repairing = Repairing(settings, StreamSettings(), lambda line: click.echo(line, err=True))
     if only_late:
-        outcome = repairing.late()
+        recomputed = repairing.late()
     elif only_open:
-        outcome = repairing.open(allow_incomplete)
+        recomputed = repairing.open(allow_incomplete)
     else:
-        outcome = repairing.span(Span.of_ms(start, end), allow_incomplete)
-    print_outcome(outcome)
+        recomputed = repairing.span(Span.of_ms(start, end), allow_incomplete)
+    print_recomputed(recomputed)

@@ -47,7 +47,7 @@ class RawTopic:
     def sink(self, **changes: Any) -> SinkSettings:
         """Where producers send."""
         return SinkSettings(
-            kafka_brokers=self.stack_settings.kafka_brokers,
+            kafka=self.stack_settings.kafka,
             topic=self.name,
             schema_registry_url=self.stack_settings.schema_registry_url,
             **changes,

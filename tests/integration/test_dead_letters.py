@@ -84,7 +84,7 @@ def set_aside(trial: Trial, count: int) -> None:
 
 
 def service(trial: Trial, limit: ShareLimit = NO_LIMIT) -> Service:
-    return Service(trial.datasets, trial.settings.kafka_brokers, lazy_query(trial.settings), limit)
+    return Service(trial.datasets, trial.settings.kafka, lazy_query(trial.settings), limit)
 
 
 def write_all(trial: Trial) -> int:
@@ -111,7 +111,7 @@ def messages(settings: Settings, topic: str) -> list[Message]:
 
 
 def account(trial: Trial, raw: Dataset) -> Letters:
-    with Log(trial.settings.kafka_brokers) as log:
+    with Log(trial.settings.kafka) as log:
         return account_letters(raw, log.extents(raw.topic), lazy_query(trial.settings), log)
 
 
@@ -162,7 +162,7 @@ from infra.base.share_limit import ShareLimit
 from schemas.manifest import load_datasets
 
 settings, datasets = load_settings(Path(sys.argv[1])), load_datasets(Path(sys.argv[2]))
-service = Service(datasets, settings.kafka_brokers, lazy_query(settings), ShareLimit(max_share=1.0))
+service = Service(datasets, settings.kafka, lazy_query(settings), ShareLimit(max_share=1.0))
 run(service, threading.Event(), once=True)
 """
 
@@ -240,7 +240,7 @@ def test_where_retention_was_faster_the_letter_is_what_clickhouse_kept(trial: Tr
 
 
 def redrive(trial: Trial, raw: Dataset, again: bool = False) -> list[Any]:
-    return list(Redrive(trial.datasets, trial.settings.kafka_brokers).run(None, raw.topic, again))
+    return list(Redrive(trial.datasets, trial.settings.kafka).run(None, raw.topic, again))
 
 
 def test_a_redriven_message_is_the_original_once_and_comes_back_if_it_is_still_bad(trial: Trial, raw: Dataset) -> None:
