@@ -239,6 +239,6 @@ def test_the_engines_grants_alone_refuse_changes(tmp_path: Path) -> None:
     ]
     command = [sys.executable, "-P", "-c", BARE, str(tmp_path / "data"), *statements]
     lines = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
-    # The engine tells a file that it may not read from a table that does not exist by nothing: the front says 60 for both.
+    # The engine has one answer for a file that it may not read and for a table that does not exist: the front says 60.
     codes = {"SELECT * FROM file('evil.csv')": 60}
     assert lines == [f"{codes.get(sql, 497)} {0} {sql}" for sql in statements]
