@@ -31,6 +31,7 @@ def command(
       smartmeter repair --open
       smartmeter repair --from 2026-01-05 --to 2026-01-06
     """
+    from infra.base.console import progress_line
     from infra.base.settings import load_settings
     from infra.operations.repair import Repairing, print_outcome
     from stream_processing.repair import Span
@@ -38,12 +39,12 @@ def command(
 
     if [only_late, only_open, bool(start or end)].count(True) != 1:
         raise click.UsageError("say which windows: --late, or --open, or --from and --to (one of them suffices)")
-    settings = load_settings(data_dir)
-    repairing = Repairing(settings, StreamSettings(), lambda line: click.echo(line, err=True))
-    if only_late:
-        outcome = repairing.late()
-    elif only_open:
-        outcome = repairing.open(allow_incomplete)
-    else:
-        outcome = repairing.span(Span.of_ms(start, end), allow_incomplete)
+    with progress_line() as line:
+        repairing = Repairing(load_settings(data_dir), StreamSettings(), line)
+        if only_late:
+            outcome = repairing.late()
+        elif only_open:
+            outcome = repairing.open(allow_incomplete)
+        else:
+            outcome = repairing.span(Span.of_ms(start, end), allow_incomplete)
     print_outcome(outcome)

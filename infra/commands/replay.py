@@ -24,10 +24,13 @@ def command(data_dir: Path, start: int | None, end: int | None, allow_incomplete
       smartmeter replay
       smartmeter replay --from 2026-01-05 --to 2026-02-01
     """
+    from infra.base.console import progress_line
     from infra.base.settings import load_settings
     from infra.operations.repair import Repairing, print_outcome
     from stream_processing.repair import Span
     from stream_processing.settings import StreamSettings
 
-    repairing = Repairing(load_settings(data_dir), StreamSettings(), lambda line: click.echo(line, err=True))
-    print_outcome(repairing.span(Span.of_ms(start, end), allow_incomplete))
+    with progress_line() as line:
+        repairing = Repairing(load_settings(data_dir), StreamSettings(), line)
+        outcome = repairing.span(Span.of_ms(start, end), allow_incomplete)
+    print_outcome(outcome)
