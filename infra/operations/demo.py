@@ -184,15 +184,20 @@ class Demo:
         self.seconds[title] = time.monotonic() - started
 
     def _summary(self, report: dict[str, Any], stack: Stack) -> None:
-        table = Table(title="What was counted, and recomputed from the readings", box=box.SIMPLE_HEAD)
-        for title in ("topic and table", "messages", "rows", "replaced", "equal", "open"):
-            table.add_column(title, justify="left" if title.startswith("topic") else "right", no_wrap=True)
+        rows = []
         for name, counts in report["positions"].items():
             values = report["values"].get(name)
             if counts["messages"]:
                 compared = [f"{values['equal']:,}", f"{values['open']:,}"] if values else ["", ""]
-                numbers = [f"{counts[key]:,}" for key in ("messages", "rows", "superseded")]
-                table.add_row(name, *numbers, *compared)
+                rows.append([name, *(f"{counts[key]:,}" for key in ("messages", "rows", "superseded")), *compared])
+        table = Table(title="What was counted, and recomputed from the readings", box=box.SIMPLE_HEAD)
+        table.add_column("topic and table", no_wrap=True)
+        for column, title in enumerate(("messages", "rows", "replaced", "equal", "open"), 1):
+            # On a narrow terminal names are cut, and no number is.
+            width = max(len(text) for text in (title, *(row[column] for row in rows)))
+            table.add_column(title, justify="right", no_wrap=True, min_width=width)
+        for row in rows:
+            table.add_row(*row)
         self.console.print()
         self.console.print(table)
         for failure in report["failures"]:

@@ -26,7 +26,7 @@ def real_day() -> list[str]:
 
 
 def like_it() -> list[str]:
-    """Header and a day: a load that follows the hour, a voltage that droops with it, and two minutes that are missing."""
+    """Header and a day: a load that follows the hour, a voltage that droops with it, two minutes missing."""
     lines = [HEADER]
     for minute in range(MINUTES):
         at = f"17/12/2006;{minute // 60:02}:{minute % 60:02}:00"

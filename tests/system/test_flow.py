@@ -24,9 +24,9 @@ from schemas.codec import Encoder
 from schemas.manifest import load_datasets
 from schemas.registry import Registry
 from stream_processing.run import read_progress
+from tests.messy import Mess, send
 from tests.system.flow import SILENCE_S, System
 from tests.system.noise import NOISE
-from tests.messy import Mess, send
 
 RAW = load_datasets()["raw_data"]
 # On a whole minute: readings seconds apart are in one window whenever the test starts.

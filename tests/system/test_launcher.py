@@ -13,7 +13,7 @@ TOX_INI = """\
 skip_install = true
 commands = python -c "import sys; print(sys.argv[1:]); sys.exit(len(sys.argv) - 1)" {posargs}
 """
-PYTHONS = list(dict.fromkeys(filter(None, ("/usr/bin/python3", shutil.which("python3", path=os.defpath), "python3"))))
+PYTHONS = ("/usr/bin/python3", "python3")
 
 
 def is_new_enough(python: str) -> bool:
@@ -38,6 +38,9 @@ def test_tox_is_installed_once_and_runs_what_is_named(python: str, tmp_path: Pat
     """In a copy of the launcher's surroundings; a system's own Python refuses `pip install` for everybody (PEP 668)."""
     shutil.copy(RUN, tmp_path / "run")
     (tmp_path / "tox.ini").write_text(TOX_INI)
+    broken = tmp_path / ".tox" / "launcher" / "bin" / "python"  # of a Python that is gone
+    broken.parent.mkdir(parents=True)
+    broken.symlink_to(tmp_path / "gone")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [python, "run", "demo", *arguments]
@@ -52,7 +55,3 @@ def test_tox_is_installed_once_and_runs_what_is_named(python: str, tmp_path: Pat
     assert "['--keep', 'a b']" in second.stdout
     assert second.returncode == 2, "tox's exit code is not kept"
     assert "installing tox" not in second.stderr
-    (tmp_path / ".tox" / "launcher" / "bin" / "tox").unlink()
-    shutil.rmtree(tmp_path / ".tox" / "launcher" / "lib")
-    broken = run()
-    assert (broken.returncode, "installing tox" in broken.stderr) == (0, True), "a broken environment is not made anew"

@@ -7,7 +7,7 @@ from tests.system.terminal import COLUMNS, run_in_terminal, shown
 
 
 def test_what_is_wiped_or_written_over_is_not_shown() -> None:
-    assert shown("one\r\n\x1b[1mtwo\x1b[0m\r\x1b[2Kthree\r\nfour\r\n\x1b[1A\x1b[2Kfive") == ["one", "three", "five"]
+    assert shown("one\r\n\x1b[1mtwo\x1b[0m\r\x1b[2Kthree\r\nfour\r\n\x1b[1A\x1b[2Kfive") == ["one", "three", "five", ""]
     assert shown("12 of 44 MB\r13") == ["13 of 44 MB"]
 
 

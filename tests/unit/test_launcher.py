@@ -16,7 +16,10 @@ RUN = Path(__file__).parents[2] / "run"
 @pytest.fixture
 def launcher(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    return SourceFileLoader("launcher", str(RUN)).load_module()
+    loader = SourceFileLoader("launcher", str(RUN))
+    module = ModuleType("launcher")
+    loader.exec_module(module)
+    return module
 
 
 def test_a_python_that_is_too_old_can_still_read_it() -> None:
