@@ -1,12 +1,11 @@
 """What a table holds in two numbers, to tell whether two tables, or one at two times, hold the same rows."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from infra.base.log import Extent
+from infra.base.query import Query
 from schemas.manifest import Dataset
-
-Query = Callable[[str], Sequence[Sequence[Any]]]
 
 
 class Checksum(NamedTuple):
@@ -33,11 +32,14 @@ def checksums(
 ) -> tuple[Checksum, Checksum]:
     """Two tables of one dataset, over what both have read: the messages within `extents`.
 
-    Keys of which either holds a newer row are left out: the row before it may be gone already in one of them.
+    Keys of which either holds another row are not compared. Of a newer one, the row before it may be gone already in
+    one of them; an older one is of a message that retention has removed.
     """
-    within = " OR ".join(f"(partition = {extent.partition} AND offset < {extent.end})" for extent in extents)
+    within = " OR ".join(
+        f"(partition = {extent.partition} AND offset >= {extent.begin} AND offset < {extent.end})" for extent in extents
+    )
     key = ", ".join(dataset.order_by)
-    newer = " UNION ALL ".join(f"SELECT {key} FROM {table} WHERE NOT ({within})" for table in tables)
-    where = f"({within}) AND ({key}) NOT IN ({newer})"
+    others = " UNION ALL ".join(f"SELECT {key} FROM {table} WHERE NOT ({within})" for table in tables)
+    where = f"({within}) AND ({key}) NOT IN ({others})"
     one, other = (checksum(dataset, table, query, where) for table in tables)
     return one, other

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from infra.base.kafka_connection import KafkaConnection
 from schemas.avro import ContractError, Field
 from schemas.manifest import Dataset, load_datasets
 
@@ -43,11 +44,14 @@ class Names(NamedTuple):
 
 @dataclass(frozen=True)
 class Connection:
-    """Where ClickHouse finds the log and the schemas; `queue_settings` are further ones of Kafka tables (TLS, SASL)."""
+    """Where ClickHouse finds the log and the schemas."""
 
-    kafka_brokers: str
+    kafka: KafkaConnection
     schema_registry_url: str
-    queue_settings: Mapping[str, str] = field(default_factory=dict)
+
+    def queue_settings(self) -> dict[str, str]:
+        """Settings of a Kafka table that say where Kafka is, as SQL."""
+        return {name: literal(value) for name, value in self.kafka.clickhouse().items()}
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Table:
     query: str = ""
 
 
-EXAMPLE = Connection(kafka_brokers="kafka:9092", schema_registry_url="http://schema-registry:8081")
+EXAMPLE = Connection(KafkaConnection(brokers="kafka:9092"), schema_registry_url="http://schema-registry:8081")
 
 POSITION = (
     Column("topic", "LowCardinality(String)", "Topic of the message.", "ZSTD(1)"),
@@ -231,7 +235,7 @@ def _queue(dataset: Dataset, connection: Connection) -> Table:
     # Readings come by the ten thousand a second, rows of an aggregate do not; each consumer costs threads.
     consumers = min(CONSUMERS_MAX, dataset.partitions) if dataset.version_by == "offset" else 1
     settings = {
-        "kafka_broker_list": literal(connection.kafka_brokers),
+        **connection.queue_settings(),
         "kafka_topic_list": literal(dataset.topic),
         "kafka_group_name": literal(consumer_group(dataset.name)),
         "kafka_format": literal("AvroConfluent"),
@@ -244,7 +248,6 @@ def _queue(dataset: Dataset, connection: Connection) -> Table:
         "kafka_flush_interval_ms": "500",
         "kafka_poll_timeout_ms": "100",
         "kafka_max_block_size": "65536",
-        **connection.queue_settings,
     }
     return Table(name=names(dataset.name).queue, columns=_as_read(dataset), engine="Kafka", settings=settings)
 

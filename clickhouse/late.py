@@ -5,15 +5,14 @@ fewer, readings were late, or a part of the stream was without its state; `smart
 All of it is SQL over the merged views; the functions give what to run and read what comes back.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from clickhouse.ddl import names
+from infra.base.query import Query
 from schemas.manifest import RAW, Dataset
 
-Query = Callable[[str], Sequence[Sequence[Any]]]
 HOUR = timedelta(hours=1)
 FIRST_STATS = "meter_stats_30s"
 BUCKET = 20_000
@@ -22,7 +21,7 @@ STRETCHES_MAX = 8
 
 
 @dataclass(frozen=True)
-class Late:
+class LateReadings:
     """Readings of one meter and hour that closed windows of meter_stats_30s do not count."""
 
     meter_id: int
@@ -41,7 +40,7 @@ def newest_reading(query: Query, before: datetime | None = None) -> datetime | N
     return datetime.fromtimestamp(newest_ms / 1000, UTC) if count else None
 
 
-def late_readings(query: Query, closed_before: datetime) -> list[Late]:
+def late_readings(query: Query, closed_before: datetime) -> list[LateReadings]:
     """By meter and hour, what meter_stats_30s lacks of the windows that end by `closed_before`."""
     end_ms = _whole_windows_ms(closed_before, timedelta(seconds=30))
     rows = query(
@@ -60,7 +59,7 @@ def late_readings(query: Query, closed_before: datetime) -> list[Late]:
         GROUP BY meter_id, hour HAVING late > 0 ORDER BY hour, meter_id"""
     )
     return [
-        Late(meter, building, datetime.fromtimestamp(hour, UTC), int(raw), int(late))
+        LateReadings(meter, building, datetime.fromtimestamp(hour, UTC), int(raw), int(late))
         for meter, building, hour, raw, late in rows
     ]
 

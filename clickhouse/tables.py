@@ -1,10 +1,10 @@
 """Tables as they are: read back from ClickHouse's system tables into the same values that ddl.py declares."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from clickhouse.ddl import Column, Table
+from infra.base.query import Query
 
 TABLES_QUERY = """
 SELECT name, engine_full, as_select, comment, create_table_query
@@ -29,10 +29,6 @@ ENGINE = re.compile(
 )
 SETTING = re.compile(r"(\w+) = ('(?:[^'\\]|\\.)*'|[^,]+)")
 TARGET = re.compile(r"^CREATE MATERIALIZED VIEW \S+ TO (\S+)")
-
-
-Query = Callable[[str], Sequence[Sequence[Any]]]
-"""Runs a query and gives its rows."""
 
 
 def read_tables(query: Query) -> dict[str, Table]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from infra.base.columns import F64, I64
 from ml.examples import Examples
-from ml.features import LOWER_V, UPPER_V
+from ml.features import voltage_limits
 from ml.truth import usual_count
 
 MAD_TO_DEVIATION = 1.4826
@@ -53,10 +53,11 @@ def robust_z(history: Examples, tested: Examples) -> F64:
 def rules(history: Examples, tested: Examples) -> F64:
     """Readings missing, voltage beyond its limits, or power and voltage at a standstill; else the robust z-score."""
     rows = tested.rows
+    lower_v, upper_v = voltage_limits()
     flagged = (
         (rows["event_count"] < usual_count(tested.meter_id, rows["event_count"]))
-        | (rows["voltage_min_v"] < LOWER_V)
-        | (rows["voltage_max_v"] > UPPER_V)
+        | (rows["voltage_min_v"] < lower_v)
+        | (rows["voltage_max_v"] > upper_v)
         | ((rows["power_std_kw"] == 0) & (rows["voltage_std_v"] == 0))
     )
     return robust_z(history, tested) + np.where(flagged, FLAGGED, 0.0)
@@ -66,12 +67,13 @@ def informed_rules(history: Examples, tested: Examples) -> F64:  # noqa: ARG001 
     """Rules by somebody who has read how anomalies are injected: a run of identical readings, next to no power, voltage
     beyond its limits; else the largest step of power. How far this goes says how easy the injection is."""
     rows = tested.rows
+    lower_v, upper_v = voltage_limits()
     long_run = np.maximum(2, 0.05 * usual_count(tested.meter_id, rows["event_count"]))
     flagged = (
         (rows["run_max_count"] >= long_run)
         | (rows["power_min_kw"] < INJECTED_LOW_KW)
-        | (rows["voltage_min_v"] < LOWER_V)
-        | (rows["voltage_max_v"] > UPPER_V)
+        | (rows["voltage_min_v"] < lower_v)
+        | (rows["voltage_max_v"] > upper_v)
     )
     suspicion: F64 = rows["power_step_max_kw"] + np.where(flagged, FLAGGED, 0.0)
     return suspicion

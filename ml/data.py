@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from infra.base.clock import instant
 from infra.base.columns import F64, Column, Columns, concatenate, length, take
 from infra.base.errors import SmartmeterError
-from ml.examples import Examples, Mask, Table, examples, profile, table_of
+from ml.examples import Examples, LabelledRows, Mask, examples, labelled_rows, profile
 from ml.features import LOOK_BACK
 from ml.injection import inject
 from ml.windows import WINDOW_MS, windows_of
@@ -38,8 +38,6 @@ SIMULATED_FROM_MS = 1_767_571_200_000
 TRAINING_FACTOR = 5.0
 """How many times as often anomalies are injected where the forest is fitted; the other parts have the usual rates."""
 INJECTIONS_FIT, INJECTIONS_FIRST_SEED = 30, 1000
-
-Rows = dict[str, Column]
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def split_table(rows: Columns, source: dict[str, Any]) -> Data:
     """Rows of the contract, labels included, split at shares of the time that they cover."""
     if not length(rows):
         raise SmartmeterError("no history: the table of features is empty; run `smartmeter stream` and send readings")
-    table = table_of(rows)
+    table = labelled_rows(rows)
     start = table.merged.window_start
     first, end = int(start.min()), int(start.max()) + WINDOW_MS
     fit_end, test_from = (first + int((end - first) * share) for share in (FIT_UNTIL, VALIDATE_UNTIL))
@@ -110,8 +108,8 @@ def simulated(meters: int, days: float, seed: int) -> Data:
     fit_end, test_from, end = (
         first + int(days * DAY_MS * share) // WINDOW_MS * WINDOW_MS for share in (FIT_UNTIL, VALIDATE_UNTIL, 1.0)
     )
-    fit = table_of(_simulate(meters, household_seed, TRAINING_FACTOR, first, fit_end))
-    later = table_of(_simulate(meters, household_seed, 1.0, fit_end - (LOOK_BACK + 1) * WINDOW_MS, end))
+    fit = labelled_rows(_simulate(meters, household_seed, TRAINING_FACTOR, first, fit_end))
+    later = labelled_rows(_simulate(meters, household_seed, 1.0, fit_end - (LOOK_BACK + 1) * WINDOW_MS, end))
     unseen = unseen_of(fit.merged.meter_id)
     seen, start = ~np.isin(later.merged.meter_id, unseen), later.merged.window_start
     all_fit = np.ones(len(fit.kind), dtype=np.bool_)
@@ -167,10 +165,10 @@ def injected(
 
 
 def _data(
-    fit: Sequence[tuple[Table, Mask]],
-    validation: Sequence[tuple[Table, Mask]],
-    test: Sequence[tuple[Table, Mask]],
-    before: Sequence[tuple[Table, Mask]],
+    fit: Sequence[tuple[LabelledRows, Mask]],
+    validation: Sequence[tuple[LabelledRows, Mask]],
+    test: Sequence[tuple[LabelledRows, Mask]],
+    before: Sequence[tuple[LabelledRows, Mask]],
     unseen: NDArray[np.int64],
     periods: dict[str, int],
     source: dict[str, Any],
@@ -189,7 +187,7 @@ def _data(
     return Data(fitted, validated, tested, known, fitted_profile, description)
 
 
-def _simulate(meters: int, seed: int, factor: float, first_ms: int, end_ms: int) -> Rows:
+def _simulate(meters: int, seed: int, factor: float, first_ms: int, end_ms: int) -> dict[str, Column]:
     """Windows of simulated meters, a day at a time, so that memory stays bounded by a day's readings."""
     simulator = Simulator(
         Simulation(buildings=meters, meters_per_building=1, seed=seed, anomalies=Anomalies().scaled(factor))
@@ -199,12 +197,12 @@ def _simulate(meters: int, seed: int, factor: float, first_ms: int, end_ms: int)
     return concatenate([windows_of(simulator.readings(first, end)) for first, end in spans])
 
 
-def _runs(readings: Columns, seeds: range) -> list[Table]:
+def _runs(readings: Columns, seeds: range) -> list[LabelledRows]:
     interval_ms = int(np.median(np.diff(np.unique(readings["timestamp"]))))
-    return [table_of(windows_of(inject(readings, Anomalies(), seed, interval_ms))) for seed in seeds]
+    return [labelled_rows(windows_of(inject(readings, Anomalies(), seed, interval_ms))) for seed in seeds]
 
 
-def _read(path: Path, options: CsvOptions) -> Rows:
+def _read(path: Path, options: CsvOptions) -> dict[str, Column]:
     record = load_datasets()[RAW].latest
     readings = concatenate([batch.columns for batch in batches(path, options, record)])
     if length(readings) < 2:

@@ -14,7 +14,7 @@ from infra.base.columns import F64, Columns, length
 from infra.base.errors import SmartmeterError
 from ml import model as models
 from ml.data import Data, unseen_of
-from ml.examples import Examples, examples, table_of
+from ml.examples import Examples, examples, labelled_rows
 from ml.model import Model
 from ml.spark_forest import ForestParameters
 from ml.train import compared, score_of, train
@@ -51,7 +51,7 @@ def on_table(model: Model, rows: Columns, source: dict[str, Any]) -> Evaluation:
     """
     if not length(rows):
         raise SmartmeterError("nothing to judge by: the table of features is empty; send readings first")
-    table = table_of(rows)
+    table = labelled_rows(rows)
     start, learned = table.merged.window_start, model.manifest["data"]
     everything = np.ones(len(table.kind), dtype=np.bool_)
     tested, known, unseen = everything, everything, np.unique(table.merged.meter_id)

@@ -61,7 +61,7 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Table:
+class LabelledRows:
     """The rows that count of one run, with their kinds."""
 
     merged: Merged
@@ -69,21 +69,21 @@ class Table:
     rows: dict[str, Column]
 
 
-def table_of(rows: Columns) -> Table:
+def labelled_rows(rows: Columns) -> LabelledRows:
     """Rows of the contract, labels included, in any order and with repeats."""
     table, chosen = merged(rows)
     kept = take(rows, chosen)
-    return Table(table, kinds_of(kept), {name: np.asarray(kept[name]) for name in KEPT})
+    return LabelledRows(table, kinds_of(kept), {name: np.asarray(kept[name]) for name in KEPT})
 
 
-def profile(tables: Sequence[tuple[Table, Mask]]) -> F64:
+def profile(tables: Sequence[tuple[LabelledRows, Mask]]) -> F64:
     """The profile of the chosen ordinary windows of the first run; further runs have the same readings."""
     table, chosen = tables[0]
     return profile_of(table.merged, np.flatnonzero(chosen & (table.kind == NONE)))
 
 
 def examples(
-    tables: Sequence[tuple[Table, Mask]],
+    tables: Sequence[tuple[LabelledRows, Mask]],
     fitted_profile: F64,
     unseen_meters: NDArray[np.int64],
     with_features: bool = True,

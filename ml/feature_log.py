@@ -12,13 +12,14 @@ from threading import Event, Thread
 from infra.base.clock import EPOCH
 from infra.base.events import event
 from infra.base.settings import Settings
+from infra.base.topic_reader import Start
 from ml.features import INPUTS
 from ml.judge import Spans, feature_rows
 from ml.lag_state import FeatureRows
 from ml.truth import DATASET
 from ml.windows import WINDOW_MS
 from schemas.manifest import load_datasets
-from schemas.subscription import Received, Start, Unreadable, subscribe
+from schemas.subscription import Received, Unreadable, subscribe
 
 QUEUED = 20_000
 POLL_S = 0.2

@@ -10,12 +10,14 @@ Only fields of anomaly_prediction_features that are not labels are read.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infra.base.columns import F64, I64
 from ml.windows import WINDOW_MS
+from schemas.manifest import load_datasets
 
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -41,14 +43,21 @@ INPUTS = (
 )
 """Fields of the contract that features are made of, in the order of a history's second axis."""
 
+SOURCE = "meter_stats_5min"
 HOUR_WINDOWS = 12
 DAY_WINDOWS = 288
-LOWER_V, UPPER_V = 210.0, 250.0
 PROFILE_CELLS = 48
 """Hours of a weekday, then hours of a day at the weekend; UTC."""
 
 MOST = 1e6
 """Ratios end here, so that a denominator near zero gives no infinity."""
+
+
+@cache
+def voltage_limits() -> tuple[float, float]:
+    """The lowest and the highest voltage that is in order: parameters of the dataset that features are made from."""
+    parameters = load_datasets()[SOURCE].parameters
+    return float(parameters["voltage_lower_v"]), float(parameters["voltage_upper_v"])
 
 
 @dataclass(frozen=True)
@@ -219,8 +228,8 @@ MAKERS: dict[str, Callable[[_Context], F64]] = {
     },
     "power_range_kw": lambda c: _range(c, "power", "kw"),
     "voltage_range_v": lambda c: _range(c, "voltage", "v"),
-    "voltage_below_v": lambda c: np.maximum(0.0, LOWER_V - c.now("voltage_min_v")),
-    "voltage_above_v": lambda c: np.maximum(0.0, c.now("voltage_max_v") - UPPER_V),
+    "voltage_below_v": lambda c: np.maximum(0.0, voltage_limits()[0] - c.now("voltage_min_v")),
+    "voltage_above_v": lambda c: np.maximum(0.0, c.now("voltage_max_v") - voltage_limits()[1]),
     "repeat_share": lambda c: _over(c.now("repeat_count"), c.now("event_count")),
     "run_share": lambda c: _over(c.now("run_max_count"), c.now("event_count")),
     "run_max_count": _current("run_max_count"),

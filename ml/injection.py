@@ -67,8 +67,8 @@ def _changed(seed: int, meter: I64, time_ms: I64, watts: F64, volts: F64, episod
     load = np.where(kind == injected.LOW_CONSUMPTION, low, load)
     answered = volts - (load - watts) / 1000.0 * line_v_per_kw(seed, meter)
     excursion = injected.excursion_v(episode.size) + NOISE_V * normal(draw(seed, VOLTAGE_NOISE, meter, time_ms))
-    new_volts = np.where(load != watts, _hundredths(answered), volts)
-    new_volts = np.where(kind == injected.VOLTAGE, _hundredths(excursion), new_volts)
+    new_volts = np.where(load != watts, injected.hundredths(answered), volts)
+    new_volts = np.where(kind == injected.VOLTAGE, injected.hundredths(excursion), new_volts)
     read = np.where(kind == injected.FAULT_SPIKE, load + np.floor(injected.spike_w(episode.size)), load)
     return read, new_volts
 
@@ -86,8 +86,3 @@ def _held(
         np.where(has_one, column[source], now) for column, now in zip(ordinary, (watts, volts), strict=True)
     )
     return held_watts, held_volts, np.where(failed & ~has_one, injected.NONE, kind).astype(np.int8)
-
-
-def _hundredths(volts: F64) -> F64:
-    rounded: F64 = np.floor(volts * 100.0 + 0.5) / 100.0
-    return rounded

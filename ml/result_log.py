@@ -1,10 +1,10 @@
 """Predictions to Kafka: anomaly_prediction_results in Confluent framing, by an idempotent producer."""
 
-import logging
 from threading import Event
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, Message
 
+from infra.base import kafka_client
 from infra.base.errors import SmartmeterError
 from infra.base.settings import Settings
 from ml.judge import Suspects
@@ -17,9 +17,6 @@ from schemas.registry import Registry
 DATASET = "anomaly_prediction_results"
 POLL_S = 0.2
 STOP_TIMEOUT_S = 10.0
-
-CLIENT_LOG = logging.getLogger("ml.kafka")
-CLIENT_LOG.addHandler(logging.NullHandler())  # what matters is told by the delivery reports
 
 
 class ResultLog:
@@ -34,18 +31,7 @@ class ResultLog:
         self._encoder = Encoder(self._dataset.latest, registry.id_of(self._dataset.subject, self._dataset.latest))
         self._failure = ""
         self._unanswered = 0
-        self._producer = Producer(
-            {
-                "bootstrap.servers": settings.kafka_brokers,
-                "enable.idempotence": True,
-                "acks": "all",
-                "compression.type": "lz4",
-                "linger.ms": 20,
-                "partitioner": "murmur2_random",  # as Java's: the same building, the same partition, whoever sends
-                "message.timeout.ms": 0,  # never given up because a broker is down
-                "logger": CLIENT_LOG,
-            }
-        )
+        self._producer = kafka_client.producer(settings.kafka, {"linger.ms": 20})
 
     def emit(self, model: Model, suspects: Suspects) -> int:
         """One result per window; returns how many."""

@@ -9,7 +9,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from infra.base.clickhouse_client import connect
 from infra.base.columns import Column
-from infra.base.errors import SmartmeterError
+from infra.base.errors import SmartmeterError, first_line
 from infra.base.settings import Settings
 from ml.features import INPUTS
 from ml.truth import COUNTS, DATASET
@@ -35,7 +35,7 @@ def read_table(settings: Settings, most_windows: int) -> tuple[dict[str, Column]
             )
         except ClickHouseError as error:
             raise SmartmeterError(
-                f"ClickHouse did not give {TABLE}: {str(error).splitlines()[0][:300]}; has `smartmeter apply` run?"
+                f"ClickHouse did not give {TABLE}: {first_line(error)}; has `smartmeter apply` run?"
             ) from error
     return columns_of(table), {"kind": "clickhouse", "table": TABLE, "rows": total, "meters_one_in": one_in}
 

@@ -1,7 +1,6 @@
 """Training: fit on the first part, choose the threshold on the second, judge on the third, keep it as a version."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from infra.base.backoff import Tell
 from infra.base.columns import F64
 from ml import model as models
 from ml.baselines import SHOWN
@@ -22,8 +22,6 @@ from ml.model import FOREST, PIPELINE, Model
 from ml.spark_forest import ForestParameters, fit, session
 from ml.truth import KINDS, NONE
 from stream_processing.session import SparkRuntime
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -45,14 +43,14 @@ class Trained:
         )
 
 
-def train(data: Data, parameters: ForestParameters, runtime: SparkRuntime, pipeline: Path, log: Log) -> Trained:
+def train(data: Data, parameters: ForestParameters, runtime: SparkRuntime, pipeline: Path, tell: Tell) -> Trained:
     """Train in a Spark session; the pipeline is saved to the new folder `pipeline`.
 
     The same data and parameters give the same trees, threshold and figures. Raises SmartmeterError for too little
     history.
     """
     data.check()
-    log(f"fitting {parameters.trees} trees on {len(data.fit)} windows, {int(data.fit.positive.sum())} with an anomaly")
+    tell(f"fitting {parameters.trees} trees on {len(data.fit)} windows, {int(data.fit.positive.sum())} with an anomaly")
     with session(runtime) as spark:
         fitted = fit(spark, data.fit.features, data.fit.kind, parameters, pipeline)
     validated = score_of(fitted.forest, data.validation.features)
@@ -95,11 +93,11 @@ def compared(before: Examples, test: Examples, score: F64, threshold: float) -> 
 
 
 def train_and_save(
-    data: Data, parameters: ForestParameters, runtime: SparkRuntime, data_dir: Path, log: Log
+    data: Data, parameters: ForestParameters, runtime: SparkRuntime, data_dir: Path, tell: Tell
 ) -> tuple[str, Trained]:
     """Train, and keep the outcome as a new version below `data_dir`; nothing is left behind when that fails."""
     with TemporaryDirectory(prefix="smartmeter-ml-") as scratch:
-        trained = train(data, parameters, runtime, Path(scratch) / PIPELINE, log)
+        trained = train(data, parameters, runtime, Path(scratch) / PIPELINE, tell)
         now = datetime.now(UTC)
 
         def write(to: Path) -> None:

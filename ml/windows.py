@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from infra.base.columns import F64, I64, Column, Columns, length, take
 from infra.base.errors import SmartmeterError
+from schemas.status import STATUS_BITS
 
 WINDOW_MS = 300_000
-STATUS_COUNTS = {"failure_count": 1, "spike_count": 2, "low_consumption_count": 4, "voltage_anomaly_count": 8}
 SUM_MAX = 3_037_000_499
 """The largest sum whose square fits 64 bits; in milliwatts, 60 readings of 50 MW."""
 
@@ -50,7 +50,7 @@ def windows_of(readings: Columns) -> dict[str, Column]:
         "gap_count": _gaps(kept, first, last, count),
         **{
             name: np.add.reduceat(((kept["status"] & bit) != 0).astype(np.int64), first)
-            for name, bit in STATUS_COUNTS.items()
+            for name, bit in STATUS_BITS.items()
         },
     }
 

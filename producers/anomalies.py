@@ -13,11 +13,14 @@ from infra.base.columns import F64, I64, U64
 from producers.hashing import draw, field
 from producers.household import HOUR_MS
 from producers.settings import Anomalies
+from schemas import status
 
 NONE, LOAD_SPIKE, FAULT_SPIKE, LOW_CONSUMPTION, VOLTAGE, FAILURE, GAP = range(7)
 """Kinds. Half of the spikes are real loads, which pull the voltage down; half are faults of the meter, which do not."""
 
-STATUS_BIT = np.array([0, 2, 2, 4, 8, 1, 0], dtype=np.int32)
+STATUS_BIT = np.array(
+    [0, status.SPIKE, status.SPIKE, status.LOW_CONSUMPTION, status.VOLTAGE, status.FAILURE, 0], dtype=np.int32
+)
 """Status bit of each kind; a gap has no reading that could carry one."""
 
 EPISODE, SIZE = 100, 101
@@ -81,6 +84,12 @@ def excursion_v(size: U64) -> F64:
 def low_w(bits: U64) -> F64:
     """Power of one reading during low consumption."""
     return _between(LOW_W, field(bits, 0))
+
+
+def hundredths(volts: F64) -> F64:
+    """Voltage as a meter reports it."""
+    rounded: F64 = np.floor(volts * 100.0 + 0.5) / 100.0
+    return rounded
 
 
 def _between(bounds: tuple[float, float], share: F64) -> F64:

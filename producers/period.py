@@ -12,14 +12,14 @@ CLOCK_TOLERANCE_MS = 60_000
 
 
 @dataclass(frozen=True)
-class Span:
+class Backlog:
     """Event time to send as fast as possible, [first_ms, end_ms); what is live follows at `end_ms`."""
 
     first_ms: int
     end_ms: int
 
 
-def span(period: Period, found: Resume, now_ms: int) -> Span:
+def backlog(period: Period, found: Resume, now_ms: int) -> Backlog:
     """What is still to be sent of a period, when the topic holds `found`.
 
     Raises SmartmeterError for a period that reaches into the future, and where the topic's readings reach beyond it:
@@ -31,7 +31,7 @@ def span(period: Period, found: Resume, now_ms: int) -> Span:
     if period.from_ms is not None and period.from_ms >= end_ms:
         raise SmartmeterError(f"the period from {instant(period.from_ms)} to {instant(end_ms)} is empty: swap its ends")
     if found.newest_ms is None or found.complete_ms is None:
-        return Span(end_ms if period.from_ms is None else period.from_ms, end_ms)
+        return Backlog(end_ms if period.from_ms is None else period.from_ms, end_ms)
     if found.newest_ms >= (now_ms + CLOCK_TOLERANCE_MS if period.live else end_ms):
         raise SmartmeterError(
             f"the topic holds readings of these meters until {instant(found.newest_ms)}, later than this period; so it "
@@ -40,8 +40,8 @@ def span(period: Period, found: Resume, now_ms: int) -> Span:
         )
     going_on_ms = found.complete_ms + 1
     if period.from_ms is not None:
-        return Span(max(period.from_ms, going_on_ms), end_ms)
+        return Backlog(max(period.from_ms, going_on_ms), end_ms)
     if period.skip_missed:
-        return Span(max(end_ms, going_on_ms), end_ms)
+        return Backlog(max(end_ms, going_on_ms), end_ms)
     # Nothing lies between what is complete and where the rest began, unless it is before the topic's first reading.
-    return Span(going_on_ms if found.began_ms is None else found.began_ms, end_ms)
+    return Backlog(going_on_ms if found.began_ms is None else found.began_ms, end_ms)

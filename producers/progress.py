@@ -13,7 +13,7 @@ from infra.base.clock import instant
 PLAIN_EVERY_S = 10.0
 
 
-class Progress(Protocol):
+class ProgressDisplay(Protocol):
     """How a producer tells how far it is."""
 
     def at(self, event_ms: int, acknowledged: int) -> None:

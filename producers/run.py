@@ -13,10 +13,10 @@ from infra.base.columns import Columns, length, take
 from infra.base.errors import SmartmeterError
 from producers.chunks import pieces
 from producers.csv_source import batches, contents
-from producers.period import span
-from producers.progress import Progress, Silent
+from producers.period import backlog
+from producers.progress import ProgressDisplay, Silent
 from producers.resume import NOTHING, Resume, resume
-from producers.settings import CHUNK_MAX_S, CsvOptions, Pace, Period, Simulation, SinkSettings
+from producers.settings import CHUNK_MAX_S, CsvOptions, Period, Simulation, SinkSettings, Throttle
 from producers.simulator import Simulator
 from producers.sink import KafkaSink, message_keys, open_sink, topics
 from producers.tail import TailReader
@@ -36,7 +36,7 @@ def wall_clock_ms() -> int:
 
 
 @dataclass(frozen=True)
-class Report:
+class SendReport:
     """What a producer did. Everything sent was acknowledged; where not, the producer raises Unacknowledged instead."""
 
     sent: int
@@ -66,11 +66,11 @@ def simulate(
     simulation: Simulation,
     settings: SinkSettings,
     period: Period,
-    pace: Pace | None = None,
+    throttle: Throttle | None = None,
     stop: Event | None = None,
-    progress: Progress = SILENT,
+    progress: ProgressDisplay = SILENT,
     now_ms: Clock = wall_clock_ms,
-) -> Report:
+) -> SendReport:
     """Send simulated readings until the period ends or `stop` is set; goes on where the topic ends.
 
     Another seed or fleet than the topic's cannot be noticed: the new readings then follow the old ones. Raises
@@ -83,9 +83,9 @@ def simulate(
     found = NOTHING
     if period.resume:
         found = kafka.held(buildings, lambda meter: 1 <= meter <= simulation.meters, one_key)
-    todo = span(period, found, now_ms())
-    sender = _Sender(kafka.open(), found, pace or Pace(), one_key, kafka.stop, progress)
-    tick = sender.send_ticks(source, source.tick_at(todo.first_ms), source.tick_at(todo.end_ms))
+    unsent = backlog(period, found, now_ms())
+    sender = _Sender(kafka.open(), found, throttle or Throttle(), one_key, kafka.stop, progress)
+    tick = sender.send_ticks(source, source.tick_at(unsent.first_ms), source.tick_at(unsent.end_ms))
     if period.live:
         _send_live(source, sender, tick, period.live_s, now_ms)
     return sender.finish()
@@ -112,11 +112,11 @@ def import_csv(
     path: Path,
     options: CsvOptions,
     settings: SinkSettings,
-    pace: Pace | None = None,
+    throttle: Throttle | None = None,
     resume_where_topic_ends: bool = True,
     stop: Event | None = None,
-    progress: Progress = SILENT,
-) -> Report:
+    progress: ProgressDisplay = SILENT,
+) -> SendReport:
     """Send the readings of a CSV file; goes on where the topic ends.
 
     The file is read twice: first it is checked from end to end, so a file with an unreadable line sends nothing. Raises
@@ -135,7 +135,7 @@ def import_csv(
             f"{instant(whole.last_ms)}; so it cannot be told which of the file's are there. Give the file a meter of "
             "its own, or send all with --no-resume: those that are there then come twice, which changes no aggregate"
         )
-    sender = _Sender(kafka.open(), found, pace or Pace(), one_key, kafka.stop, progress)
+    sender = _Sender(kafka.open(), found, throttle or Throttle(), one_key, kafka.stop, progress)
     for batch in batches(path, options, kafka.record):
         sender.send(batch.columns)
         if sender.stop.is_set():
@@ -147,7 +147,7 @@ def import_csv(
 class _Kafka:
     """The topic that readings go to: what it holds, and the way in."""
 
-    def __init__(self, settings: SinkSettings, stop: Event, progress: Progress) -> None:
+    def __init__(self, settings: SinkSettings, stop: Event, progress: ProgressDisplay) -> None:
         self._settings, self.stop, self._progress = settings, stop, progress
         self._dataset: Dataset = load_datasets(raw_topic=settings.topic)[RAW]
         self._registry = Registry(settings.schema_registry_url, deadline_s=settings.answer_timeout_s)
@@ -176,12 +176,12 @@ class _Sender:
     """Sends readings chunk by chunk, leaves out what the topic holds, and counts."""
 
     def __init__(
-        self, sink: KafkaSink, found: Resume, pace: Pace, one_key: bool, stop: Event, progress: Progress
+        self, sink: KafkaSink, found: Resume, throttle: Throttle, one_key: bool, stop: Event, progress: ProgressDisplay
     ) -> None:
-        self._sink, self._found, self._pace, self._progress = sink, found, pace, progress
+        self._sink, self._found, self._throttle, self._progress = sink, found, throttle, progress
         self.stop = stop
         # One key is one partition, and that cannot run ahead of itself.
-        self._chunk_ms = None if one_key else int(1000 * pace.chunk_s)
+        self._chunk_ms = None if one_key else int(1000 * throttle.chunk_s)
         self._chunk: int | None = None
         self._started = time.monotonic()
         self._first_ms: int | None = None
@@ -199,7 +199,7 @@ class _Sender:
 
     def send(self, columns: Columns) -> None:
         """Send readings; a chunk begins when the one before is acknowledged."""
-        rate = self._pace.rate_limit
+        rate = self._throttle.rate_limit
         for piece in pieces(columns, self._chunk_ms, PIECE if rate is None else max(1, min(PIECE, int(rate)))):
             if self.stop.is_set():
                 return
@@ -221,18 +221,18 @@ class _Sender:
         self._first_ms = int(times[0]) if self._first_ms is None else self._first_ms
         self._last_ms = int(times[-1])
         self._progress.at(self._last_ms, self._sink.acknowledged)
-        if self._pace.rate_limit is not None:
-            ahead_s = self._sink.sent / self._pace.rate_limit - (time.monotonic() - self._started)
+        if self._throttle.rate_limit is not None:
+            ahead_s = self._sink.sent / self._throttle.rate_limit - (time.monotonic() - self._started)
             self.stop.wait(max(0.0, ahead_s))
 
     def flush(self) -> None:
         """Wait until everything sent is acknowledged."""
         self._sink.flush()
 
-    def finish(self) -> Report:
+    def finish(self) -> SendReport:
         """Wait for the last acknowledgements; what was done."""
         self.flush()
-        return Report(
+        return SendReport(
             self._sink.sent,
             self._sink.acknowledged,
             self.already_there,

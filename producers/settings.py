@@ -5,6 +5,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from infra.base.kafka_connection import KafkaConnection
+
 HOUR_S = 3600
 CHUNK_MAX_S = 60.0
 """The longest chunk of event time that may be under way at once; a resumed producer looks back this far."""
@@ -124,7 +126,7 @@ class Simulation(Frozen):
 class SinkSettings(Frozen):
     """Where readings go, and how."""
 
-    kafka_brokers: str
+    kafka: KafkaConnection
     topic: str
     schema_registry_url: str
     schema_version: Annotated[int, Field(ge=1)] = 2
@@ -136,7 +138,7 @@ class SinkSettings(Frozen):
     """How long a producer that was told to stop still waits for acknowledgements."""
 
 
-class Pace(Frozen):
+class Throttle(Frozen):
     """How fast readings are sent."""
 
     chunk_s: Annotated[float, Field(gt=0, le=CHUNK_MAX_S)] = 30.0

@@ -100,7 +100,7 @@ class Simulator:
     def _measured(self, load: F64, supply: F64, meters: NDArray[np.intp]) -> tuple[F64, F64]:
         """What the meters show: whole watts, and volts in hundredths after the drop that the load causes."""
         watts = np.floor(load + 0.5)
-        return watts, _hundredths(supply - watts / 1000.0 * self._v_per_kw[meters])
+        return watts, injected.hundredths(supply - watts / 1000.0 * self._v_per_kw[meters])
 
     def _active(self, time_ms: I64, begun: I64) -> tuple[NDArray[np.intp], Mask, Episodes]:
         """Meters with an anomaly that began in that hour, when it is active (ticks × these meters), and what it is."""
@@ -137,7 +137,9 @@ class Simulator:
                 watts[:, own] += when * np.floor(injected.spike_w(size))
             elif kind == injected.VOLTAGE:
                 noise = NOISE_V * normal(draw(self.settings.seed, VOLTAGE_NOISE, self._meter_id[own], time_ms))
-                voltage[:, own] = np.where(when, _hundredths(injected.excursion_v(size) + noise), voltage[:, own])
+                voltage[:, own] = np.where(
+                    when, injected.hundredths(injected.excursion_v(size) + noise), voltage[:, own]
+                )
             else:
                 last_watts, last_voltage = self._before(own, episode.start_ms[chosen])
                 watts[:, own] = np.where(when, last_watts, watts[:, own])
@@ -163,8 +165,3 @@ class Simulator:
             "sequence": np.broadcast_to(ticks[:, None], shape),
         }
         return {name: grid.ravel()[rows] for name, grid in grids.items()}
-
-
-def _hundredths(volts: F64) -> F64:
-    rounded: F64 = np.floor(volts * 100.0 + 0.5) / 100.0
-    return rounded

@@ -4,16 +4,16 @@ The producer is idempotent and waits for all in-sync replicas, so within one run
 order. Only what the broker acknowledged counts as sent. A broker that is down is waited for, in bounded memory.
 """
 
-import logging
 import string
 import time
 from collections.abc import Callable
 from threading import Event
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException, Message
 
+from infra.base import kafka_client
+from infra.base.backoff import Backoff, Tell
 from infra.base.columns import Columns, length
 from infra.base.errors import SmartmeterError
 from producers.events import encode
@@ -24,12 +24,7 @@ from schemas.registry import Registry
 
 BATCH = 5_000
 POLL_S = 0.2
-TELL_AFTER_S = 3.0
-
-CLIENT_LOG = logging.getLogger("producers.kafka")
-CLIENT_LOG.addHandler(logging.NullHandler())  # what matters of it is told by `on_wait`
-
-OnWait = Callable[[str], None]
+TELL_EVERY_S = 3.0
 
 
 class Unacknowledged(SmartmeterError):  # noqa: N818
@@ -40,7 +35,7 @@ class KafkaSink:
     """Sends readings of one dataset. Made by `open_sink`, which checks that topic and schema are there."""
 
     def __init__(
-        self, settings: SinkSettings, dataset: Dataset, schema_id: int, stop: Event, on_wait: OnWait = lambda _: None
+        self, settings: SinkSettings, dataset: Dataset, schema_id: int, stop: Event, on_wait: Tell = lambda _: None
     ) -> None:
         self._settings, self._dataset, self._schema_id = settings, dataset, schema_id
         self._record = dataset.versions[settings.schema_version]
@@ -48,18 +43,9 @@ class KafkaSink:
         self._client_error = ""
         self.sent = self.acknowledged = self.failed = 0
         self._first_failure = ""
-        self._producer = Producer(
-            {
-                "bootstrap.servers": settings.kafka_brokers,
-                "enable.idempotence": True,
-                "acks": "all",
-                "compression.type": "lz4",
-                "partitioner": "murmur2_random",  # as Java's: the same building, the same partition, whoever sends
-                "message.timeout.ms": 0,  # never given up because a broker is down
-                "queue.buffering.max.messages": settings.queue_messages,
-                "error_cb": self._note_error,
-                "logger": CLIENT_LOG,
-            }
+        self._producer = kafka_client.producer(
+            settings.kafka,
+            {"queue.buffering.max.messages": settings.queue_messages, "error_cb": self._note_error},
         )
 
     def send(self, columns: Columns) -> None:
@@ -107,25 +93,19 @@ class KafkaSink:
             self._producer.poll(POLL_S if refused else 0)
 
     def _wait_until(self, done: Callable[[], bool]) -> None:
-        started = told = time.monotonic()
+        backoff = Backoff(POLL_S, POLL_S, self._on_wait, TELL_EVERY_S, TELL_EVERY_S)
         stopped_at: float | None = None
         while not done():
-            self._producer.flush(POLL_S)
-            now = time.monotonic()
+            missing = f"{self.unanswered} readings not acknowledged by Kafka at {self._settings.kafka}"
+            self._producer.flush(backoff.failed(missing + self._because()))
             if self._stop.is_set():
-                stopped_at = stopped_at or now
-                if now - stopped_at > self._settings.stop_timeout_s and not done():
+                stopped_at = stopped_at or time.monotonic()
+                if time.monotonic() - stopped_at > self._settings.stop_timeout_s and not done():
                     raise Unacknowledged(
                         f"stopped, and {self.unanswered} readings are not acknowledged after "
                         f"{self._settings.stop_timeout_s:g} s{self._because()}; started again, it goes on where the "
                         "topic ends"
                     )
-            if now - told > TELL_AFTER_S:
-                told = now
-                self._on_wait(
-                    f"waiting for {self._settings.kafka_brokers} for {now - started:.0f} s: {self.unanswered} readings "
-                    f"not acknowledged{self._because()}"
-                )
 
     def _because(self) -> str:
         return f" ({self._client_error})" if self._client_error else ""
@@ -144,7 +124,7 @@ class KafkaSink:
 
 
 def open_sink(
-    settings: SinkSettings, dataset: Dataset, registry: Registry, stop: Event, on_wait: OnWait = lambda _: None
+    settings: SinkSettings, dataset: Dataset, registry: Registry, stop: Event, on_wait: Tell = lambda _: None
 ) -> KafkaSink:
     """A sink whose topic and schema are there; it creates neither.
 
@@ -154,9 +134,7 @@ def open_sink(
         known = ", ".join(map(str, dataset.versions))
         raise SmartmeterError(f"{dataset.name} has no version {settings.schema_version}; it has {known}")
     if dataset.topic not in topics(settings):
-        raise SmartmeterError(
-            f"no topic {dataset.topic} at {settings.kafka_brokers}: run `smartmeter apply`, which creates it"
-        )
+        raise SmartmeterError(f"no topic {dataset.topic} at {settings.kafka}: run `smartmeter apply`, which creates it")
     schema_id = registry.id_of(dataset.subject, dataset.versions[settings.schema_version])
     return KafkaSink(settings, dataset, schema_id, stop, on_wait)
 
@@ -166,12 +144,12 @@ def topics(settings: SinkSettings) -> dict[str, list[int]]:
 
     All topics are asked for, as some brokers create a topic when they are asked for that one.
     """
-    client = AdminClient({"bootstrap.servers": settings.kafka_brokers}, logger=CLIENT_LOG)
+    client = kafka_client.admin(settings.kafka)
     try:
         found = client.list_topics(timeout=settings.answer_timeout_s).topics
     except KafkaException as error:
         raise SmartmeterError(
-            f"Kafka at {settings.kafka_brokers} did not answer in {settings.answer_timeout_s:g} s "
+            f"Kafka at {settings.kafka} did not answer in {settings.answer_timeout_s:g} s "
             f"({error.args[0].str()}): is it running? `smartmeter status` tells, `smartmeter up` starts it"
         ) from error
     return {name: sorted(topic.partitions) for name, topic in found.items()}

@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection, Iterator, Set
 from dataclasses import dataclass
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
+from infra.base import kafka_client
+from infra.base.backoff import Tell
 from infra.base.columns import I64
 from infra.base.errors import SmartmeterError
 from producers.settings import SinkSettings
-from producers.sink import CLIENT_LOG, OnWait
 from schemas.codec import Undecodable
 from schemas.reader import ContractReader
 
@@ -60,19 +61,11 @@ class TailReader:
     """Reads the ends of the partitions of one topic. Registers nothing and commits nothing."""
 
     def __init__(
-        self, settings: SinkSettings, topic: str, contract: ContractReader, on_wait: OnWait = lambda _: None
+        self, settings: SinkSettings, topic: str, contract: ContractReader, on_wait: Tell = lambda _: None
     ) -> None:
         self._settings, self._topic, self._contract, self._on_wait = settings, topic, contract, on_wait
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": settings.kafka_brokers,
-                "group.id": "smartmeter-producer-resume",  # a client must name one; it is never joined
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "enable.partition.eof": True,
-                "fetch.queue.backoff.ms": 5,  # by default it rests for a second whenever it is ahead
-                "logger": CLIENT_LOG,
-            }
+        self._consumer = kafka_client.consumer(
+            settings.kafka, "smartmeter-producer-resume", {"auto.offset.reset": "earliest"}
         )
 
     def read(
@@ -145,6 +138,6 @@ class TailReader:
 
     def _silent(self, trouble: str) -> SmartmeterError:
         return SmartmeterError(
-            f"Kafka at {self._settings.kafka_brokers} did not answer for {self._settings.answer_timeout_s:g} s when "
+            f"Kafka at {self._settings.kafka} did not answer for {self._settings.answer_timeout_s:g} s when "
             f"asked for the end of {self._topic} ({trouble}): is it running? `smartmeter status` tells"
         )

@@ -85,6 +85,13 @@ def read_record(path: Path) -> Record:
     return parse_record(path.read_text(encoding="utf-8"), path.name)
 
 
+def without_doc(schema: Any) -> Any:
+    """A schema as JSON values, without `doc` at any depth."""
+    if isinstance(schema, dict):
+        return {key: without_doc(value) for key, value in schema.items() if key != "doc"}
+    return [without_doc(item) for item in schema] if isinstance(schema, list) else schema
+
+
 def _parse_field(raw: dict[str, Any], where: str) -> Field:
     where = f"{where}: field {raw.get('name')}"
     _check_keys(raw, FIELD_KEYS, {"name", "type"}, where)

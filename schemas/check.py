@@ -9,7 +9,7 @@ from json import loads
 from pathlib import Path
 from typing import Any
 
-from schemas.avro import ContractError, Record
+from schemas.avro import ContractError, Record, without_doc
 from schemas.compatibility import incompatibilities, sentence, transitive_incompatibilities
 from schemas.examples import load_examples
 from schemas.manifest import CONTRACTS, Dataset, load_dataset, strays
@@ -157,13 +157,7 @@ def _retention(new: Dataset, old: Dataset, where: str) -> Findings:
 
 def _meaning(record: Record) -> Any:
     """The schema without `doc`, the one key that may change after a release."""
-    return _without_doc(loads(record.schema))
-
-
-def _without_doc(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: _without_doc(value) for key, value in node.items() if key != "doc"}
-    return [_without_doc(item) for item in node] if isinstance(node, list) else node
+    return without_doc(loads(record.schema))
 
 
 def _shown(value: object) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
+from infra.base.backoff import Backoff
 from infra.base.errors import SmartmeterError
 from schemas.avro import Record
 
@@ -75,10 +76,15 @@ class Registry:
     def schema_by_id(self, schema_id: int) -> str | None:
         """The text of the schema with this id; None when the registry says that it knows no such id."""
         if schema_id not in self._schemas:
-            found = self._ask("GET", f"/schemas/ids/{schema_id}", unknown=(UNKNOWN_SCHEMA,))
-            if found is None:
+            answer = self._ask("GET", f"/schemas/ids/{schema_id}", unknown=(UNKNOWN_SCHEMA,))
+            if answer is None:
                 return None
-            self._schemas[schema_id] = str(found["schema"])
+            text = answer.get("schema") if isinstance(answer, dict) else None
+            if not isinstance(text, str):
+                raise RegistryUnavailable(
+                    f"registry at {self._where} cannot be asked: no schema in its answer for id {schema_id}"
+                )
+            self._schemas[schema_id] = text
         return self._schemas[schema_id]
 
     def ids_of(self, subject: str) -> dict[int, str]:
@@ -114,18 +120,18 @@ class Registry:
     def _ask(self, method: str, path: str, body: object = None, unknown: tuple[int, ...] = ()) -> Any:
         """The decoded answer; None when the registry answers with one of the error codes in `unknown`."""
         give_up_at = time.monotonic() + self._deadline_s
-        pause_s = FIRST_PAUSE_S
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
                 return self._attempt(method, path, body, unknown)
             except RegistryUnavailable as error:
+                pause_s = backoff.failed(error)
                 if time.monotonic() + pause_s > give_up_at:
                     raise RegistryUnavailable(
                         f"registry at {self._where} cannot be asked ({error}), tried for {self._deadline_s:g} s; "
                         "is it running? `smartmeter status` tells"
                     ) from error
             time.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _attempt(self, method: str, path: str, body: object, unknown: tuple[int, ...]) -> Any:
         try:
@@ -137,6 +143,8 @@ class Registry:
             raise RegistryUnavailable(type(error).__name__) from error
         if response.ok:
             return answer
+        if not isinstance(answer, dict):
+            raise RegistryUnavailable(f"status {response.status_code}, and no error's JSON: not a registry's answer")
         code = answer.get("error_code", response.status_code)
         if code in unknown:
             return None

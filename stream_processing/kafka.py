@@ -8,15 +8,17 @@ from functools import reduce
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
+from infra.base.kafka_connection import KafkaConnection
+
 Ranges = Mapping[int, Sequence[tuple[int, int]]]
 """Partition → stretches of offsets [first, last), ascending and apart; every partition has at least one, if empty."""
 
 
 @dataclass(frozen=True)
 class Kafka:
-    """One cluster, by its bootstrap addresses."""
+    """One cluster."""
 
-    brokers: str
+    connection: KafkaConnection
 
     def stream(self, spark: SparkSession, topic: str, max_messages_per_trigger: int) -> DataFrame:
         """The topic from its beginning (or the checkpoint), transactions that were aborted left out.
@@ -65,14 +67,14 @@ class Kafka:
 
     def _source(self, topic: str) -> dict[str, str]:
         return {
-            "kafka.bootstrap.servers": self.brokers,
+            **self.connection.spark(),
             "kafka.isolation.level": "read_committed",
             "subscribe": topic,
         }
 
     def _producer(self) -> dict[str, str]:
         return {
-            "kafka.bootstrap.servers": self.brokers,
+            **self.connection.spark(),
             "kafka.compression.type": "lz4",
             "kafka.linger.ms": "5",
         }

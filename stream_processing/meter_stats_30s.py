@@ -10,8 +10,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from schemas.manifest import Dataset
+from schemas.status import STATUS_BITS
 
-STATUS_BITS = {"failure_count": 1, "spike_count": 2, "low_consumption_count": 4, "voltage_anomaly_count": 8}
 LONG = "bigint"
 LOW_32_BITS = 0xFFFFFFFF
 

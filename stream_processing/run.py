@@ -115,7 +115,7 @@ def open_context(settings: Settings, stream_settings: StreamSettings, runtime: S
     try:
         yield Context(
             spark=spark,
-            kafka=Kafka(settings.kafka_brokers),
+            kafka=Kafka(settings.kafka),
             registry=Registry(settings.schema_registry_url),
             datasets=load_datasets(raw_topic=settings.kafka_topic),
             grains=load_grains(),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clickhouse.dead_letters.letter import Letter, NotALetter, parse_letter, redriven_from
-from infra.base.log import Log, headers_of, offset_of
+from infra.base.log import Log, headers_of, offset_of, partition_of
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,14 @@ class Found:
 
 def read_inbox(log: Log, topic: str) -> Iterator[Found]:
     """Every message of a dead-letter topic that is committed now, in order; raises SmartmeterError as the log does."""
-    for extent in log.extents(topic):
-        if extent.begin == extent.end:
+    for message in log.messages(topic, log.extents(topic)):
+        headers = headers_of(message)
+        position = (partition_of(message), offset_of(message))
+        redriven = redriven_from(headers)
+        if redriven is not None:
+            yield Found(*position, None, redriven)
             continue
-        for message in log.messages(topic, extent.partition, [(extent.begin, extent.end)]):
-            headers = headers_of(message)
-            at = (extent.partition, offset_of(message))
-            redriven = redriven_from(headers)
-            if redriven is not None:
-                yield Found(*at, None, redriven)
-                continue
-            try:
-                yield Found(*at, parse_letter(message.key(), message.value(), headers, message.timestamp()[1]))
-            except NotALetter:
-                yield Found(*at, None)
+        try:
+            yield Found(*position, parse_letter(message.key(), message.value(), headers, message.timestamp()[1]))
+        except NotALetter:
+            yield Found(*position, None)

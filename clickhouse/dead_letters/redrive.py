@@ -7,6 +7,7 @@ from clickhouse.dead_letters.inbox import read_inbox
 from clickhouse.dead_letters.letter import REDRIVEN, Letter, Origin
 from clickhouse.dead_letters.transactions import Outgoing, Transactions
 from infra.base.errors import SmartmeterError
+from infra.base.kafka_connection import KafkaConnection
 from infra.base.log import Log
 from schemas.manifest import Dataset
 
@@ -17,7 +18,7 @@ NOTE = b"redriven"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RedriveOutcome:
     """What became of one letter; `why` it was left alone, if it was."""
 
     name: str
@@ -30,9 +31,9 @@ class Redrive:
     """Sends originals again. Two at once cannot: the later one ends the earlier one."""
 
     datasets: Mapping[str, Dataset]
-    brokers: str
+    kafka: KafkaConnection
 
-    def run(self, wanted: Collection[Origin] | None, topic: str | None, again: bool) -> Iterator[Outcome]:
+    def run(self, wanted: Collection[Origin] | None, topic: str | None, again: bool) -> Iterator[RedriveOutcome]:
         """Redrive the letters named in `wanted`, or all of `topic`; an outcome for each, told once it is committed.
 
         A letter and the note that it was redriven are one transaction, so what was interrupted can be run again.
@@ -48,11 +49,11 @@ class Redrive:
         if sources:
             raise SmartmeterError(f"no dataset has the topic {min(sources)}; see `smartmeter dead-letters list`")
 
-    def _redrive(self, dataset: Dataset, wanted: set[Origin] | None, again: bool) -> Iterator[Outcome]:
-        transactions = Transactions(self.brokers, TRANSACTIONAL_ID)  # first: what another left undone is settled then
+    def _redrive(self, dataset: Dataset, wanted: set[Origin] | None, again: bool) -> Iterator[RedriveOutcome]:
+        transactions = Transactions(self.kafka, TRANSACTIONAL_ID)  # first: what another left undone is settled then
         letters: dict[Origin, Letter] = {}
         done: set[str] = set()
-        with Log(self.brokers) as log:
+        with Log(self.kafka) as log:
             for found in read_inbox(log, dataset.dead_letter_topic):
                 if found.redriven is not None:
                     done.add(found.redriven)
@@ -64,13 +65,13 @@ class Redrive:
         for origin, letter in sorted(letters.items()):
             why = _not_sent(letter, str(origin) in done and not again)
             if why:
-                yield Outcome(str(origin), False, why)
+                yield RedriveOutcome(str(origin), False, why)
             else:
                 due.append(letter)
         for first in range(0, len(due), BATCH):
             batch = due[first : first + BATCH]
             transactions.send([message for letter in batch for message in _messages(letter, dataset)])
-            yield from (Outcome(str(letter.origin), True) for letter in batch)
+            yield from (RedriveOutcome(str(letter.origin), True) for letter in batch)
 
 
 def _not_sent(letter: Letter, done: bool) -> str:

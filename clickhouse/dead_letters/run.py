@@ -1,17 +1,17 @@
 """Entry point of the service: one process of the data directory, recorded as a part."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from threading import Event
-from typing import Any
 
 from clickhouse_connect.driver.client import Client
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from clickhouse.dead_letters.service import Query, Service, run
+from clickhouse.dead_letters.service import Service, run
 from infra.base import parts
-from infra.base.clickhouse_client import connect
+from infra.base.clickhouse_client import connect, query_with
+from infra.base.query import Query, ResultRows
 from infra.base.settings import Settings
 from infra.base.share_limit import ShareLimit
 from schemas.manifest import load_datasets
@@ -38,22 +38,21 @@ def run_dead_letters(settings: Settings, limit: ShareLimit, stop: Event, once: b
     """Write dead letters until stopped, or once; returns how many. Raises SmartmeterError when it runs already."""
     with parts.this_process_is(settings.data_dir, PART, "the dead-letter service"):
         datasets = load_datasets(raw_topic=settings.kafka_topic)
-        return run(Service(datasets, settings.kafka_brokers, lazy_query(settings), limit), stop, once)
+        return run(Service(datasets, settings.kafka, lazy_query(settings), limit), stop, once)
 
 
 def lazy_query(settings: Settings) -> Query:
     """Queries as the reading user. ClickHouse is connected to when first asked, and again after an outage."""
     clients: list[Client] = []
 
-    def query(sql: str) -> Sequence[Sequence[Any]]:
+    def query(sql: str, parameters: Mapping[str, float] | None = None) -> ResultRows:
         if not clients:
             clients.append(connect(settings, reader=True))
         try:
-            rows: Sequence[Sequence[Any]] = clients[0].query(sql).result_rows
+            return query_with(clients[0])(sql, parameters)
         except Exception:
             with suppress(OSError):
                 clients.pop().close()
             raise
-        return rows
 
     return query

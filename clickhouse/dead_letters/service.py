@@ -7,34 +7,30 @@ waited for. Nothing is read from the registry, so its outage can make no letter 
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Any
 
-from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import Message
-from requests import RequestException
-from urllib3.exceptions import HTTPError
 
 from clickhouse.ddl import consumer_group, literal, names
 from clickhouse.dead_letters.inbox import read_inbox
 from clickhouse.dead_letters.letter import GONE, Letter, Origin, ValueFrom, all_headers
 from clickhouse.dead_letters.transactions import NotSent, Outgoing, ReplacedByAnother, Transactions
-from infra.base.errors import SmartmeterError
+from infra.base.backoff import Backoff
+from infra.base.clickhouse_client import UNANSWERED
 from infra.base.events import event
-from infra.base.log import Log, headers_of, offset_of
+from infra.base.kafka_connection import KafkaConnection
+from infra.base.log import Extent, Log, headers_of, offset_of
+from infra.base.query import Query
 from infra.base.share_limit import ShareLimit, TooManyBadMessages
 from schemas.manifest import Dataset
 
 TRANSACTIONAL_ID = "smartmeter-dead-letters"
 BATCH = 500
-POLL_S = 1.0
+POLL_S, LONGEST_PAUSE_S = 1.0, 5.0
 TELL_EVERY_S = 10.0
-FAILURES = (SmartmeterError, ClickHouseError, RequestException, HTTPError, OSError)
-"""What a dependency that is down raises; waited for."""
 
-Query = Callable[[str], Sequence[Sequence[Any]]]
 events = logging.getLogger(__name__)
 Place = tuple[str, int]
 """Topic and partition."""
@@ -45,17 +41,18 @@ class Service:
     """One run: `open` once, then `sweep` again and again. `query` reads ClickHouse."""
 
     datasets: Mapping[str, Dataset]
-    brokers: str
+    kafka: KafkaConnection
     query: Query
     limit: ShareLimit
     _written: dict[Place, set[int]] = field(default_factory=dict)
-    _parts: dict[str, int] = field(default_factory=dict)
+    _parts: dict[str, int | None] = field(default_factory=dict)
+    """By dataset, the parts of its unreadable table at its last sweep; None where it had none."""
 
     def open(self) -> None:
         """Take over from whoever ran before, and learn which letters are written."""
-        self._transactions = Transactions(self.brokers, TRANSACTIONAL_ID)
+        self._transactions = Transactions(self.kafka, TRANSACTIONAL_ID)
         self._written, self._parts = {}, {}
-        with Log(self.brokers) as log:
+        with Log(self.kafka) as log:
             for dataset in self.datasets.values():
                 for found in read_inbox(log, dataset.dead_letter_topic):
                     if found.letter is not None:
@@ -69,15 +66,18 @@ class Service:
         parts = self._parts_now()
         written = 0
         for dataset in self.datasets.values():
-            table = names(dataset.name).unreadable
-            if parts.get(table) == self._parts.get(table):
+            parts_of_table = parts.get(names(dataset.name).unreadable)
+            if parts_of_table == self._parts.get(dataset.name):
                 continue  # no part came since the last sweep
             written += self._sweep(dataset)
-            self._parts[table] = parts[table]
+            self._parts[dataset.name] = parts_of_table
         return written
 
     def _parts_now(self) -> dict[str, int]:
-        """A number per table that changes with every insert: cheaper to ask than for the rows."""
+        """A number per table that changes with every insert: cheaper to ask than for the rows.
+
+        A table without a row, the last one may have expired, has no part and no number.
+        """
         rows = self.query(
             "SELECT table, groupBitXor(cityHash64(name)) FROM system.parts WHERE active "
             "AND database = currentDatabase() AND endsWith(table, '_unreadable') GROUP BY table"
@@ -98,7 +98,7 @@ class Service:
         }
         if not new:
             return 0
-        with Log(self.brokers) as log:
+        with Log(self.kafka) as log:
             begins = {extent.partition: extent.begin for extent in log.extents(dataset.topic)}
             for partition, offsets in new.items():
                 self._judge(dataset, partition, bad[partition], offsets, begins.get(partition, 0))
@@ -127,8 +127,8 @@ class Service:
             "GROUP BY offset ORDER BY offset"
         )
         originals = {}
-        ranges = [(offset, offset + 1) for offset in offsets if offset >= begin]
-        for message in log.messages(dataset.topic, partition, ranges):
+        in_log = [Extent(partition, offset, offset + 1) for offset in offsets if offset >= begin]
+        for message in log.messages(dataset.topic, in_log):
             originals[offset_of(message)] = message
         letters = []
         for offset, produced_at_ms, reason, kept in rows:
@@ -175,7 +175,8 @@ def run(service: Service, stop: Event, once: bool = False) -> int:
 
     Raises TooManyBadMessages and ReplacedByAnother. Everything else that fails is waited for, and logged.
     """
-    is_open, total, failing_s = False, 0, 0.0
+    backoff = Backoff(POLL_S, LONGEST_PAUSE_S, _tell_waiting, tell_every_s=TELL_EVERY_S)
+    is_open, total = False, 0
     while not stop.is_set():
         try:
             if not is_open:
@@ -184,14 +185,12 @@ def run(service: Service, stop: Event, once: bool = False) -> int:
             written = service.sweep()
         except (TooManyBadMessages, ReplacedByAnother):
             raise
-        except FAILURES as error:
+        except UNANSWERED as error:
             is_open = is_open and not isinstance(error, NotSent)  # whether it is there, the topic tells
-            if failing_s % TELL_EVERY_S == 0:
-                event(events, "waiting", logging.WARNING, reason=_first_line(error))
-            failing_s += POLL_S
-            stop.wait(POLL_S)
+            backoff.wait(error, stop)
             continue
-        failing_s, total = 0.0, total + written
+        backoff.succeeded()
+        total += written
         if written:
             event(events, "written", letters=written, since_start=total)
         if once:
@@ -200,5 +199,5 @@ def run(service: Service, stop: Event, once: bool = False) -> int:
     return total
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+def _tell_waiting(sentence: str) -> None:
+    event(events, "waiting", logging.WARNING, reason=sentence)

@@ -83,7 +83,7 @@ def _latest() -> Table:
 
 def _queue(topics: Collection[str], connection: Connection) -> Table:
     settings = {
-        "kafka_broker_list": literal(connection.kafka_brokers),
+        **connection.queue_settings(),
         "kafka_topic_list": literal(",".join(sorted(topics))),
         "kafka_group_name": literal(GROUP),
         "kafka_format": literal("RawBLOB"),
@@ -91,7 +91,6 @@ def _queue(topics: Collection[str], connection: Connection) -> Table:
         "kafka_thread_per_consumer": "1",
         "kafka_flush_interval_ms": "500",
         "kafka_poll_timeout_ms": "100",
-        **connection.queue_settings,
     }
     return Table(name=QUEUE, columns=(Column("message", "String"),), engine="Kafka", settings=settings)
 

@@ -1,20 +1,19 @@
 """Messages to Kafka, all of a batch or none of it."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException
 
 from clickhouse.dead_letters.letter import Headers
+from infra.base import kafka_client
 from infra.base.errors import SmartmeterError
+from infra.base.kafka_connection import KafkaConnection
 from schemas.manifest import DEAD_LETTER_MAX_BYTES
 
 TIMEOUT_S, OPEN_TIMEOUT_S = 30.0, 10.0
-
-CLIENT_LOG = logging.getLogger("clickhouse.dead_letters.kafka")
-CLIENT_LOG.addHandler(logging.NullHandler())  # what matters of it is raised
+TRANSACTION_TIMEOUT_MS = 60_000
 
 
 class NotSent(SmartmeterError):  # noqa: N818
@@ -40,17 +39,15 @@ class Outgoing:
 class Transactions:
     """Sends batches under one transactional id. Made by `open`; what another left open under the id is aborted then."""
 
-    def __init__(self, brokers: str, transactional_id: str) -> None:
-        self._producer = Producer(
+    def __init__(self, kafka: KafkaConnection, transactional_id: str) -> None:
+        self._producer = kafka_client.producer(
+            kafka,
             {
-                "bootstrap.servers": brokers,
                 "transactional.id": transactional_id,
-                "transaction.timeout.ms": 60_000,
-                "partitioner": "murmur2_random",
+                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+                "message.timeout.ms": TRANSACTION_TIMEOUT_MS,  # may not be longer than the transaction's
                 "message.max.bytes": DEAD_LETTER_MAX_BYTES,
-                "compression.type": "lz4",
-                "logger": CLIENT_LOG,
-            }
+            },
         )
         self._try(lambda: self._producer.init_transactions(OPEN_TIMEOUT_S))
 

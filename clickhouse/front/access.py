@@ -29,8 +29,8 @@ READER_VERBS = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "EXPLAIN", "EXIS
 # Words that are refused outside quotes: functions that read files, tables with other users' statements, and a setting
 # that makes a SELECT take messages from Kafka (the engine does not check constraints in a subquery's SETTINGS).
 _REFUSED_WORDS = frozenset(
-    {"outfile", "catboostevaluate", "processes", "processlist", "query_log", "text_log", "stack_trace"}
-    | {"stream_like_engine_allow_direct_select", "named_collections"}
+    {"outfile", "catboostevaluate", "processes", "processlist", "query_log", "user_query_log", "text_log"}
+    | {"stack_trace", "stream_like_engine_allow_direct_select", "named_collections"}
 )
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _CALL = re.compile(r"([A-Za-z_]\w*)[`\"]?\s*\(")
@@ -132,10 +132,15 @@ def quote(value: str) -> str:
 
 
 def users_xml() -> str:
-    """The engine's users file: one user whose two roles are what the front switches between."""
+    """The engine's users file: one user whose two roles are what the front switches between.
+
+    Inserts are synchronous: the engine does not tell how many rows an asynchronous one has written.
+    """
     return f"""<clickhouse>
   <profiles>
-    <default/>
+    <default>
+      <async_insert>0</async_insert>
+    </default>
     <reader>
       <constraints>
         <dialect><const/></dialect>

@@ -1,4 +1,4 @@
-"""The engine: connections, sessions, limits, running and killing queries. The only module that calls chDB.
+"""The engine: connections, sessions, limits, running and killing queries. The only user of chDB.
 
 Guarantees: a request without a session gets a connection of its own, so no setting, database or temporary table
 outlives it. At most `slots` queries run at once; the rest wait. A query whose client has gone is killed.
@@ -17,9 +17,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from clickhouse.front import access, errors, formats, native
+from clickhouse.front import access, errors, formats, library, native
 from clickhouse.front.access import Role
 from clickhouse.front.errors import QueryError
+from clickhouse.front.library import Connection
 from clickhouse.front.request import QueryRequest
 from clickhouse.front.statement import Statement, parse_normalised, without_formatquery_scope
 
@@ -28,7 +29,6 @@ SLOT_WAIT_S = 60.0
 MAX_SESSIONS = 500
 CACHED_SQL_LENGTH = 4096
 KAFKA_THREADS = 64
-Connection = Any  # chDB's connection type comes from a C++ module without annotations
 
 log = logging.getLogger(__name__)
 
@@ -160,12 +160,8 @@ class Engine:
         return Result(head, joined, {}, stack.pop_all().close)
 
     def _connect(self) -> Connection:
-        # The module below chdb.connect: the class there hides the last chunk of a stream (totals) and starts progress
-        # bars.
-        from chdb import _chdb
-
         try:
-            return _chdb.connect(f"{self._path}?config-file={self._config_file}")
+            return library.connect(f"{self._path}?config-file={self._config_file}")
         except RuntimeError as error:
             raise errors.from_engine(str(error)) from error
 

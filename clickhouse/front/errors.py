@@ -68,4 +68,7 @@ def from_engine(text: str) -> QueryError:
     code = UNEXPECTED
     while match := _CODE.match(text):
         code, text = int(match[1]), text[match.end() :]
+    if code == NOT_ENOUGH_PRIVILEGES and "the grant READ ON FILE" in text:
+        # The engine in process takes a name that no table has for a file's.
+        text = f"{text.strip()} If a table was meant: there is none of that name"
     return QueryError(code, text.strip() or "the engine gave no reason")

@@ -21,6 +21,7 @@ _PLAIN = frozenset(
         "csv",
         "rowbinary",
         "jsoneachrow",
+        "jsonl",
         "jsonlines",
     }
     | {
@@ -39,7 +40,7 @@ _CONTENT_TYPES = (
     (re.compile(r"(tabseparated|tsv)", re.I), "text/tab-separated-values; charset=UTF-8"),
     (re.compile(r"csvwithnames", re.I), "text/csv; charset=UTF-8; header=present"),
     (re.compile(r"csv", re.I), "text/csv; charset=UTF-8; header=absent"),
-    (re.compile(r"(json\w*eachrow|jsonlines|ndjson)", re.I), "application/x-ndjson; charset=UTF-8"),
+    (re.compile(r"(json\w*eachrow|jsonl|jsonlines|ndjson)", re.I), "application/x-ndjson; charset=UTF-8"),
     (re.compile(r"json", re.I), "application/json; charset=UTF-8"),
     (re.compile(r"xml", re.I), "application/xml; charset=UTF-8"),
     (re.compile(r"(pretty|vertical|values|markdown|tskv)", re.I), "text/plain; charset=UTF-8"),

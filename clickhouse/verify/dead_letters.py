@@ -1,6 +1,6 @@
 """Every message that was set aside has exactly one dead letter, equal to the original, and no other letter exists."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,9 +8,9 @@ from clickhouse.ddl import literal, names
 from clickhouse.dead_letters.inbox import Found, read_inbox
 from clickhouse.dead_letters.letter import Letter, Origin, original_headers
 from infra.base.log import Extent, Log, headers_of, offset_of
+from infra.base.query import Query
 from schemas.manifest import Dataset
 
-Query = Callable[[str], Sequence[Sequence[Any]]]
 WRITE = " yet; `smartmeter dead-letters run` writes them"
 FIRST = 5
 """How many of each kind of difference are named."""
@@ -89,7 +89,7 @@ def _altered(dataset: Dataset, within: dict[int, Extent], found: dict[Origin, li
     wrong = []
     for partition, extent in within.items():
         held = sorted(o for o in found if o.partition == partition and extent.begin <= o.offset < extent.end)
-        for message in log.messages(dataset.topic, partition, [(o.offset, o.offset + 1) for o in held]):
+        for message in log.messages(dataset.topic, [Extent(partition, o.offset, o.offset + 1) for o in held]):
             origin = Origin(dataset.topic, partition, offset_of(message))
             original = (message.key(), message.value() or b"", tuple(original_headers(headers_of(message))))
             for one in found[origin]:

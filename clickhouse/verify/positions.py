@@ -4,19 +4,19 @@ What a table lacks is looked up in the log, and the log must explain it.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from clickhouse.ddl import literal as sql_text
 from clickhouse.ddl import names
-from infra.base.log import Entry, Extent, Range
+from infra.base.log import Entry, Extent
+from infra.base.query import Query
 from schemas.codec import Undecodable
 from schemas.manifest import Dataset
 from schemas.reader import ContractReader
 
 Values = dict[str, Any]
-Query = Callable[[str], Sequence[Sequence[Any]]]
 DAY_S = 86_400
 FIRST = 5
 """How many of each kind of difference are named."""
@@ -37,7 +37,7 @@ class Row(NamedTuple):
 class ReadsLog(Protocol):
     """What is needed of `verify.log.Log`."""
 
-    def entries(self, topic: str, partition: int, ranges: Sequence[Range]) -> Iterable[Entry]: ...
+    def entries(self, topic: str, extents: Sequence[Extent]) -> Iterable[Entry]: ...
 
 
 @dataclass
@@ -129,8 +129,8 @@ def _is_good(entry: Entry, reader: ContractReader) -> bool:
     return True
 
 
-def _missing(dataset: Dataset, extent: Extent, query: Query) -> tuple[list[Range], int]:
-    """Ranges of offsets within the extent that no table holds, and the offset after the last one that one holds."""
+def _missing(dataset: Dataset, extent: Extent, query: Query) -> tuple[list[Extent], int]:
+    """The extents within the extent that no table holds, and the offset after the last one that a table holds."""
     named = names(dataset.name)
     within = _within(dataset, extent)
     tables = (named.table, named.unreadable)
@@ -142,15 +142,17 @@ def _missing(dataset: Dataset, extent: Extent, query: Query) -> tuple[list[Range
     )
     [(count, last)] = query(f"SELECT count(), max(offset) FROM ({held})")
     reached = last + 1 if count else extent.begin
-    ranges = [(int(first), int(end)) for first, end in rows]
-    return [*ranges, (reached, extent.end)] if reached < extent.end else ranges, reached
+    missing = [Extent(extent.partition, int(begin), int(end)) for begin, end in rows]
+    if reached < extent.end:
+        missing.append(extent._replace(begin=reached))
+    return missing, reached
 
 
 def _explain(
     dataset: Dataset,
     extent: Extent,
     set_aside: set[int],
-    missing: list[Range],
+    missing: list[Extent],
     reached: int,
     query: Query,
     log: ReadsLog,
@@ -175,7 +177,8 @@ def _explain(
         lost.extend((row.offset, _named(dataset, row.key)) for row in rows if row.offset not in replaced)
         rows.clear()
 
-    for entry in log.entries(dataset.topic, extent.partition, sorted([*missing, *((o, o + 1) for o in set_aside)])):
+    refused = (Extent(extent.partition, offset, offset + 1) for offset in set_aside)
+    for entry in log.entries(dataset.topic, sorted([*missing, *refused])):
         if entry.offset in set_aside:
             if entry.value and _is_good(entry, reader):
                 wrong.append(entry.offset)
@@ -197,7 +200,7 @@ def _explain(
         if len(rows) == GATHERED:
             look_up()
     look_up()
-    positions.not_in_log += sum(last - first for first, last in missing) - found
+    positions.not_in_log += sum(gap.end - gap.begin for gap in missing) - found
     place = f"{dataset.name}: partition {extent.partition}"
     positions.failures += [
         f"{place} offset {offset} is a good message and was set aside as unreadable" for offset in wrong[:FIRST]

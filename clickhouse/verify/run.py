@@ -1,17 +1,17 @@
 """Verify a whole system: every dataset's positions and values, waiting for consumers that are still behind."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from clickhouse import late
 from clickhouse.verify.dead_letters import Letters, account_letters
 from clickhouse.verify.positions import Positions, account
 from clickhouse.verify.values import Comparison, compare, is_aggregate
 from infra.base.log import Extent, Log
+from infra.base.query import Query
 from schemas.manifest import RAW, Dataset
 from schemas.reader import ContractReader
 from schemas.registry import Registry
@@ -21,7 +21,6 @@ CONFIRMATIONS = 2
 """Views of one block are filled one after another, so a difference counts only when it was seen twice."""
 
 NewestReading = Callable[[datetime | None], datetime | None]
-Query = Callable[[str, Mapping[str, float]], Sequence[Sequence[Any]]]
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class Verification:
         return max(limits) + tolerance if limits else None
 
     def _newest_reading(self, before: datetime | None) -> datetime | None:
-        return late.newest_reading(lambda sql: self.query(sql, {}), before)
+        return late.newest_reading(self.query, before)
 
     def _check(self, started: float) -> Report:
         """Look at everything that is not proved yet: what is, within these extents and windows, stays so.
@@ -147,7 +146,7 @@ class Verification:
             letters = self._letters.get(name)
             if letters is None or letters.failures:
                 extents = self._extents[name]
-                self._letters[name] = account_letters(dataset, extents, lambda sql: self.query(sql, {}), self.log)
+                self._letters[name] = account_letters(dataset, extents, self.query, self.log)
         return Report(
             positions={name: self._positions[name] for name in self.datasets},
             values=dict(self._values),
@@ -175,4 +174,4 @@ class Verification:
 
     def _account(self, name: str, dataset: Dataset) -> Positions:
         reader = ContractReader(dataset, self.registry)
-        return account(dataset, self._extents[name], lambda sql: self.query(sql, {}), self.log, reader)
+        return account(dataset, self._extents[name], self.query, self.log, reader)

@@ -4,16 +4,15 @@ Expected and actual rows are compared as hashes by key, so memory is a few words
 buildings, so the engine's memory does not grow with the number of readings.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from clickhouse.ddl import EXAMPLE, Column, literal, names, tables
+from infra.base.query import Query
 from schemas.manifest import RAW, Dataset
 
-Query = Callable[[str, Mapping[str, float]], Sequence[Sequence[Any]]]
 EXPECTED = Path(__file__).parent / "expected"
 FIRST = 5
 """How many of each kind of difference are named."""
@@ -117,7 +116,7 @@ class Slice:
 def _slices(dataset: Dataset, query: Query) -> list[Slice]:
     """Everything, in ranges of the first key column with SLICE_READINGS each."""
     key = dataset.order_by[0]
-    edges = _edges(query(f"SELECT {key}, count() FROM {RAW} GROUP BY {key} ORDER BY {key}", {}), SLICE_READINGS)
+    edges = _edges(query(f"SELECT {key}, count() FROM {RAW} GROUP BY {key} ORDER BY {key}"), SLICE_READINGS)
     firsts, lasts = [None, *edges], [*(edge - 1 for edge in edges), None]
     return [Slice(key, first, last) for first, last in zip(firsts, lasts, strict=True)]
 

@@ -7,6 +7,9 @@ from threading import Event
 
 from infra.base.errors import first_line
 
+Tell = Callable[[str], None]
+"""Takes a sentence for people."""
+
 
 @dataclass
 class Backoff:
@@ -19,7 +22,7 @@ class Backoff:
 
     first_s: float
     longest_s: float
-    tell: Callable[[str], None] = lambda _: None
+    tell: Tell = lambda _: None
     tell_after_s: float = 0.0
     tell_every_s: float = 0.0
     clock: Callable[[], float] = time.monotonic

@@ -1,16 +1,22 @@
 """A client for the deployment's ClickHouse, as administrator or as reader."""
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from requests import RequestException
+from urllib3.exceptions import HTTPError
 
-from infra.base.errors import SmartmeterError
+from infra.base.errors import SmartmeterError, first_line
+from infra.base.query import Query, ResultRows
 from infra.base.settings import Settings
 
 CONNECT_TIMEOUT_S = 5
 QUERY_TIMEOUT_S = 300
+UNANSWERED = (SmartmeterError, ClickHouseError, RequestException, HTTPError, OSError)
+"""What `connect` or a query may raise while ClickHouse is down or goes down: asking again later may help."""
 
 
 def connect(settings: Settings, reader: bool = False) -> Client:
@@ -36,10 +42,16 @@ def connect(settings: Settings, reader: bool = False) -> Client:
         )
     except ClickHouseError as error:
         raise SmartmeterError(
-            f"ClickHouse at {settings.clickhouse_url} does not serve user {user} ({_first_line(error)}); "
+            f"ClickHouse at {settings.clickhouse_url} does not serve user {user} ({first_line(error)}); "
             "is it running, and the password right? See `smartmeter status`"
         ) from error
 
 
-def _first_line(error: ClickHouseError) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+def query_with(client: Client) -> Query:
+    """The function that asks this client."""
+
+    def query(sql: str, parameters: Mapping[str, float] | None = None) -> ResultRows:
+        rows: ResultRows = client.query(sql, parameters=dict(parameters) if parameters else None).result_rows
+        return rows
+
+    return query

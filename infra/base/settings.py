@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from infra.base.errors import SmartmeterError
+from infra.base.kafka_connection import KafkaConnection
 
 DEFAULT_DATA_DIR = Path(".smartmeter")
 STACK_FILE = "stack.json"
@@ -34,6 +35,11 @@ class Settings(BaseModel):
     clickhouse_reader_password: SecretStr
     clickhouse_schema_registry_url: str
     """The schema registry as the ClickHouse server reaches it."""
+
+    @property
+    def kafka(self) -> KafkaConnection:
+        """How this deployment's Kafka is reached."""
+        return KafkaConnection(brokers=self.kafka_brokers)
 
 
 def parse_env_file(text: str) -> dict[str, str]:

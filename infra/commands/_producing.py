@@ -7,7 +7,7 @@ from rich.table import Table
 
 from infra.base.clock import instant
 from infra.base.console import stdout_console
-from producers.run import Report
+from producers.run import SendReport
 from producers.settings import SinkSettings
 
 
@@ -17,14 +17,14 @@ def sink_settings(data_dir: Path, schema_version: int) -> SinkSettings:
 
     settings = load_settings(data_dir)
     return SinkSettings(
-        kafka_brokers=settings.kafka_brokers,
+        kafka=settings.kafka,
         topic=settings.kafka_topic,
         schema_registry_url=settings.schema_registry_url,
         schema_version=schema_version,
     )
 
 
-def print_report(report: Report, topic: str) -> None:
+def print_report(report: SendReport, topic: str) -> None:
     """The summary on stdout."""
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     table.add_column("what", no_wrap=True)

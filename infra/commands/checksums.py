@@ -25,7 +25,7 @@ def command(dataset: tuple[str, ...], as_json: bool, data_dir: Path) -> None:
       smartmeter checksums raw_data --json
     """
     from clickhouse.checksum import checksum
-    from infra.base.clickhouse_client import connect
+    from infra.base.clickhouse_client import connect, query_with
     from infra.base.settings import load_settings
     from schemas.manifest import load_datasets
 
@@ -34,10 +34,7 @@ def command(dataset: tuple[str, ...], as_json: bool, data_dir: Path) -> None:
     if unknown := sorted(set(dataset) - datasets.keys()):
         raise click.UsageError(f"no dataset is named {', '.join(unknown)}: there are {', '.join(datasets)}")
     with closing(connect(settings, reader=True)) as client:
-        found = {
-            name: checksum(datasets[name], name, lambda sql: client.query(sql).result_rows)
-            for name in dataset or datasets
-        }
+        found = {name: checksum(datasets[name], name, query_with(client)) for name in dataset or datasets}
     if as_json:
         click.echo(json.dumps({name: {"rows": one.rows, "hash": f"{one.hash:016x}"} for name, one in found.items()}))
         return

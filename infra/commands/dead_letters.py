@@ -10,7 +10,7 @@ import click
 from infra.commands._options import data_dir_option
 
 if TYPE_CHECKING:
-    from clickhouse.dead_letters.redrive import Outcome
+    from clickhouse.dead_letters.redrive import RedriveOutcome
 
 LETTERS = """
 SELECT topic, partition, offset, produced_at, reason, value_from, redriven_at
@@ -146,7 +146,7 @@ def redrive(letters: tuple[str, ...], data_dir: Path, topic: str | None, again: 
     if bool(letters) == bool(topic):
         raise click.UsageError("say which: LETTERS by name, or --topic")
     settings = load_settings(data_dir)
-    redriving = Redrive(load_datasets(raw_topic=settings.kafka_topic), settings.kafka_brokers)
+    redriving = Redrive(load_datasets(raw_topic=settings.kafka_topic), settings.kafka)
     wanted = {parse_origin(name) for name in letters} or None
     total = 0
     for outcome in redriving.run(wanted, topic, again):
@@ -155,7 +155,7 @@ def redrive(letters: tuple[str, ...], data_dir: Path, topic: str | None, again: 
     click.echo(f"{total} messages sent again")
 
 
-def _sentence(outcome: "Outcome") -> str:
+def _sentence(outcome: "RedriveOutcome") -> str:
     return f"{outcome.name}: {'sent again' if outcome.sent else 'left alone: ' + outcome.why}"
 
 

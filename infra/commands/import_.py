@@ -85,7 +85,7 @@ def command(
     from infra.commands._producing import print_report, sink_settings
     from producers.progress import TerminalProgress
     from producers.run import import_csv
-    from producers.settings import CsvOptions, Pace
+    from producers.settings import CsvOptions, Throttle
 
     options = from_options(
         CsvOptions,
@@ -95,8 +95,8 @@ def command(
         voltage_v=voltage_v,
         **form,
     )
-    pace = from_options(Pace, rate_limit=rate_limit)
+    throttle = from_options(Throttle, rate_limit=rate_limit)
     settings = sink_settings(data_dir, schema_version)
     with stopped_by_signals() as stop, TerminalProgress() as progress:
-        report = import_csv(file, options, settings, pace, resume, stop, progress)
+        report = import_csv(file, options, settings, throttle, resume, stop, progress)
     print_report(report, settings.topic)

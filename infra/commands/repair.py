@@ -33,7 +33,7 @@ def command(
     """
     from infra.base.console import progress_line
     from infra.base.settings import load_settings
-    from infra.operations.repair import Repairing, print_outcome
+    from infra.operations.repair import Repairing, print_recomputed
     from stream_processing.repair import Span
     from stream_processing.settings import StreamSettings
 
@@ -42,9 +42,9 @@ def command(
     with progress_line() as line:
         repairing = Repairing(load_settings(data_dir), StreamSettings(), line)
         if only_late:
-            outcome = repairing.late()
+            recomputed = repairing.late()
         elif only_open:
-            outcome = repairing.open(allow_incomplete)
+            recomputed = repairing.open(allow_incomplete)
         else:
-            outcome = repairing.span(Span.of_ms(start, end), allow_incomplete)
-    print_outcome(outcome)
+            recomputed = repairing.span(Span.of_ms(start, end), allow_incomplete)
+    print_recomputed(recomputed)

@@ -26,11 +26,11 @@ def command(data_dir: Path, start: int | None, end: int | None, allow_incomplete
     """
     from infra.base.console import progress_line
     from infra.base.settings import load_settings
-    from infra.operations.repair import Repairing, print_outcome
+    from infra.operations.repair import Repairing, print_recomputed
     from stream_processing.repair import Span
     from stream_processing.settings import StreamSettings
 
     with progress_line() as line:
         repairing = Repairing(load_settings(data_dir), StreamSettings(), line)
-        outcome = repairing.span(Span.of_ms(start, end), allow_incomplete)
-    print_outcome(outcome)
+        recomputed = repairing.span(Span.of_ms(start, end), allow_incomplete)
+    print_recomputed(recomputed)

@@ -86,7 +86,7 @@ def command(
     from infra.commands._producing import print_report, sink_settings
     from producers.progress import TerminalProgress
     from producers.run import simulate, wall_clock_ms
-    from producers.settings import Anomalies, Pace, Period, Simulation
+    from producers.settings import Anomalies, Period, Simulation, Throttle
 
     if backfill is not None and (from_ms is not None or to_ms is not None):
         raise click.UsageError("--backfill says the same as --from and --to; give one of them")
@@ -113,8 +113,8 @@ def command(
         seed=seed,
         anomalies=from_options(Anomalies().scaled, factor=anomalies),
     )
-    pace = from_options(Pace, chunk_s=chunk_s, rate_limit=rate_limit)
+    throttle = from_options(Throttle, chunk_s=chunk_s, rate_limit=rate_limit)
     settings = sink_settings(data_dir, schema_version)
     with stopped_by_signals() as stop, TerminalProgress() as progress:
-        report = simulate(simulation, settings, period, pace, stop, progress)
+        report = simulate(simulation, settings, period, throttle, stop, progress)
     print_report(report, settings.topic)

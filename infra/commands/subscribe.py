@@ -12,8 +12,9 @@ import click
 from infra.commands._options import data_dir_option
 
 if TYPE_CHECKING:
+    from infra.base.topic_reader import Start
     from schemas.avro import Field, Record
-    from schemas.subscription import Received, Start, Unreadable
+    from schemas.subscription import Received, Unreadable
 
 WIDTHS = {"int": 10, "long": 12, "double": 12, "boolean": 5, "string": 16, "timestamp-millis": 24, "decimal": 20}
 POSITION_COLUMNS = "partition     offset"

@@ -8,7 +8,6 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
-    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -18,7 +17,8 @@ from confluent_kafka.admin import (
 
 from clickhouse.ddl import Connection
 from clickhouse.tables import read_tables
-from infra.base.clickhouse_client import connect
+from infra.base import kafka_client
+from infra.base.clickhouse_client import connect, query_with
 from infra.base.errors import SmartmeterError
 from infra.base.settings import Settings
 from infra.base.wait import until
@@ -48,14 +48,14 @@ class Deployment:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._kafka = AdminClient({"bootstrap.servers": settings.kafka_brokers, "log_level": 4})
+        self._kafka = kafka_client.admin(settings.kafka)
         self._registry = Registry(settings.schema_registry_url)
         self._clickhouse: Client = connect(settings)
 
     @property
     def connection(self) -> Connection:
         """Where this deployment's ClickHouse finds Kafka and the registry."""
-        return Connection(self._settings.kafka_brokers, self._settings.clickhouse_schema_registry_url)
+        return Connection(self._settings.kafka, self._settings.clickhouse_schema_registry_url)
 
     def read(self, datasets: Mapping[str, Dataset]) -> Actual:
         """What exists now; configs of topics and schemas of subjects for those that are declared."""
@@ -66,7 +66,7 @@ class Deployment:
             if schemas or level:
                 subjects[dataset.subject] = Subject(dataset.subject, level, schemas)
         try:
-            tables = read_tables(lambda sql: self._clickhouse.query(sql).result_rows)
+            tables = read_tables(query_with(self._clickhouse))
         except ClickHouseError as error:
             raise SmartmeterError(f"ClickHouse did not say what tables it has: {error}") from error
         return Actual(self._topics(datasets.values()), subjects, tables)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.deploy.changes import Action, Change, Detail, RegisterSchema, SetCompatibility, Step
+from schemas.avro import without_doc
 from schemas.compatibility import transitive_incompatibilities
 from schemas.manifest import Dataset
 
@@ -62,13 +63,7 @@ def undeclared_versions(dataset: Dataset, actual: Subject) -> list[str]:
 
 def _meaning(schema: str) -> Any:
     """The schema without its documentation, which a registry may leave unchanged without a new version."""
-    return _without_doc(json.loads(schema))
-
-
-def _without_doc(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: _without_doc(value) for key, value in node.items() if key != "doc"}
-    return [_without_doc(value) for value in node] if isinstance(node, list) else node
+    return without_doc(json.loads(schema))
 
 
 def _shown(schema: Any, other: Any) -> str:

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from clickhouse.ddl import consumer_group
+from infra.base import kafka_client
 from infra.base.errors import SmartmeterError
+from infra.base.kafka_connection import KafkaConnection
 from infra.base.log import Extent, Log
 from infra.base.wait import until
 from schemas.manifest import Dataset
@@ -14,10 +15,10 @@ from schemas.manifest import Dataset
 ADMIN_TIMEOUT_S = 15.0
 
 
-def committed(brokers: str, group: str, topic: str, extents: list[Extent]) -> dict[int, int]:
+def committed(kafka: KafkaConnection, group: str, topic: str, extents: list[Extent]) -> dict[int, int]:
     """By partition, the offset that a group reads next; where it has not committed, the partition's beginning."""
     asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, extent.partition) for extent in extents])
-    admin = AdminClient({"bootstrap.servers": brokers, "log_level": 4})
+    admin = kafka_client.admin(kafka)
     try:
         answer = admin.list_consumer_group_offsets([asked])[group].result(ADMIN_TIMEOUT_S)
     except KafkaException as error:
@@ -33,15 +34,15 @@ def messages_behind(log: Log, topic: str, extents: list[Extent], reads_next: Map
     """
     behind = 0
     for extent in extents:
-        first = max(reads_next.get(extent.partition, extent.begin), extent.begin)
-        if first < extent.end and next(iter(log.entries(topic, extent.partition, [(first, extent.end)])), None):
-            behind += extent.end - first
+        unread = extent._replace(begin=max(reads_next.get(extent.partition, extent.begin), extent.begin))
+        if next(iter(log.entries(topic, [unread])), None):
+            behind += unread.end - unread.begin
     return behind
 
 
-def table_behind(brokers: str, log: Log, dataset: Dataset, extents: list[Extent]) -> int:
+def table_behind(kafka: KafkaConnection, log: Log, dataset: Dataset, extents: list[Extent]) -> int:
     """Messages within `extents` of a dataset's topic that its ClickHouse table has not read yet."""
-    reads_next = committed(brokers, consumer_group(dataset.name), dataset.topic, extents)
+    reads_next = committed(kafka, consumer_group(dataset.name), dataset.topic, extents)
     return messages_behind(log, dataset.topic, extents, reads_next)
 
 

@@ -5,17 +5,18 @@ from its beginning. When it accounts for every message, both are compared and ex
 the old table is touched; a rebuild that was interrupted is run again and begins anew.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any
 
 from clickhouse.checksum import Checksum, checksum, checksums
 from clickhouse.ddl import consumer_group, create_statement, names, tables
 from clickhouse.verify.positions import Positions, account
-from infra.base.clickhouse_client import connect
+from infra.base.backoff import Tell
+from infra.base.clickhouse_client import connect, query_with
 from infra.base.errors import SmartmeterError
 from infra.base.log import Extent, Log
+from infra.base.query import Query
 from infra.base.settings import Settings
 from infra.deploy.changes import ForgetOffsets, RunSql
 from infra.deploy.deployment import Deployment
@@ -26,7 +27,6 @@ from schemas.reader import ContractReader
 from schemas.registry import Registry
 
 STUCK_AFTER_S = 600.0
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,14 @@ class Rebuilding:
     def rebuild(self, dataset: Dataset, allow_incomplete: bool = False) -> Rebuilt:
         """Fill the dataset's tables anew from the beginning of its topic.
 
-        Raises SmartmeterError where retention has removed that beginning, unless allowed, and where the shadow does not
-        account for every message: the old tables then stay as they are.
+        Raises SmartmeterError where the table holds rows whose messages retention has removed, unless allowed, and
+        where the shadow does not account for every message: the old tables then stay as they are.
         """
-        with Log(self._settings.kafka_brokers) as log, closing(connect(self._settings)) as client:
-
-            def query(sql: str) -> Sequence[Sequence[Any]]:
-                rows: Sequence[Sequence[Any]] = client.query(sql).result_rows
-                return rows
-
-            if not allow_incomplete:
-                refuse_if_removed(dataset, log.extents(dataset.topic))
+        with Log(self._settings.kafka) as log, closing(connect(self._settings)) as client:
+            query = query_with(client)
             fresh = self._repair_reading(dataset)
+            if not allow_incomplete:
+                refuse_if_rows_would_be_lost(dataset, log.extents(dataset.topic), query)
             self._await(dataset, log)
             if fresh:  # there was no table: what the topic holds has just been read
                 extents = log.extents(dataset.topic)
@@ -71,7 +67,7 @@ class Rebuilding:
                 return Rebuilt(positions, None, checksum(dataset, dataset.name, query))
             return self._exchange(dataset, query, log)
 
-    def _exchange(self, dataset: Dataset, query: Callable[[str], Sequence[Sequence[Any]]], log: Log) -> Rebuilt:
+    def _exchange(self, dataset: Dataset, query: Query, log: Log) -> Rebuilt:
         shadow = replace(dataset, name=f"{dataset.name}_rebuild")
         self._drop(shadow)
         try:
@@ -96,7 +92,7 @@ class Rebuilding:
         try:
             self._perform([f"DROP TABLE IF EXISTS {name}" for name in (old.intake, old.queue)])
             where_old_stopped = committed(
-                self._settings.kafka_brokers, consumer_group(dataset.name), dataset.topic, log.extents(dataset.topic)
+                self._settings.kafka, consumer_group(dataset.name), dataset.topic, log.extents(dataset.topic)
             )
             self._await(shadow, log, [Extent(partition, 0, offset) for partition, offset in where_old_stopped.items()])
             self._perform([f"DROP TABLE IF EXISTS {name}" for name in (new.intake, new.queue)])
@@ -117,9 +113,7 @@ class Rebuilding:
             self._deployment.perform(step)
         return names(dataset.name).table not in actual
 
-    def _prove(
-        self, dataset: Dataset, extents: list[Extent], query: Callable[[str], Sequence[Sequence[Any]]], log: Log
-    ) -> Positions:
+    def _prove(self, dataset: Dataset, extents: list[Extent], query: Query, log: Log) -> Positions:
         """Every message within `extents` accounted for in the tables of this dataset or shadow."""
         positions = account(dataset, extents, query, log, ContractReader(dataset, self._registry))
         if positions.failures:
@@ -129,10 +123,10 @@ class Rebuilding:
     def _await(self, dataset: Dataset, log: Log, extents: list[Extent] | None = None) -> None:
         """Wait until the tables have read `extents`, or what the topic holds now."""
         until_then = extents or log.extents(dataset.topic)
-        brokers = self._settings.kafka_brokers
+        kafka = self._settings.kafka
         awaited = f"{dataset.name} to be read"
         try:
-            await_read(lambda: table_behind(brokers, log, dataset, until_then), awaited, STUCK_AFTER_S, self._tell)
+            await_read(lambda: table_behind(kafka, log, dataset, until_then), awaited, STUCK_AFTER_S, self._tell)
         except SmartmeterError as error:
             raise SmartmeterError(f"{error}; the old table is untouched") from error
 
@@ -153,11 +147,16 @@ def reversed_names(dataset: Dataset) -> list[str]:
     return [*reading, named.latest, named.unreadable, named.table]
 
 
-def refuse_if_removed(dataset: Dataset, extents: Sequence[Extent]) -> None:
-    """Raise where the topic no longer begins at its beginning: a table filled from it would hold less than it did."""
-    removed = sum(extent.begin for extent in extents)
-    if removed:
+def refuse_if_rows_would_be_lost(dataset: Dataset, extents: Sequence[Extent], query: Query) -> None:
+    """Raise where the table holds rows of messages that retention has removed from the topic.
+
+    Rows past the table's TTL do not count: the table would soon not hold them either.
+    """
+    removed = " OR ".join(f"(partition = {extent.partition} AND offset < {extent.begin})" for extent in extents)
+    in_time = f"produced_at > now() - toIntervalDay({dataset.ttl_days})" if dataset.ttl_days else "1"
+    [(rows,)] = query(f"SELECT count() FROM {names(dataset.name).latest} WHERE ({removed}) AND {in_time}")
+    if rows:
         raise SmartmeterError(
-            f"retention has removed the first {removed:,} messages of {dataset.topic}: {dataset.name} would be rebuilt "
-            "without them. To accept that, say --allow-incomplete"
+            f"retention has removed the messages of {rows:,} rows from {dataset.topic}: {dataset.name} would be "
+            "rebuilt without them. To accept that, say --allow-incomplete"
         )

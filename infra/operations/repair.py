@@ -4,19 +4,19 @@ The readings' positions come from ClickHouse's raw_data, so a batch reads only t
 its windows; before that, raw_data must have consumed the topic to its end.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
 from pyspark.sql import functions as F
 
 from clickhouse import late
-from clickhouse.late import Late
+from clickhouse.late import LateReadings
 from infra.base import parts
-from infra.base.clickhouse_client import connect
+from infra.base.backoff import Tell
+from infra.base.clickhouse_client import connect, query_with
 from infra.base.errors import SmartmeterError
 from infra.base.log import Extent, Log
 from infra.base.settings import Settings
@@ -35,11 +35,10 @@ from stream_processing.settings import StreamSettings
 READINGS_MAX = 4_000_000
 """Readings of a batch, unless one hour has more; they are shuffled through memory and disk."""
 STUCK_AFTER_S = 600.0
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Recomputed:
     """`rows` emitted by topic, `readings` read anew, and how many of them had been `late`."""
 
     rows: Mapping[str, int]
@@ -59,7 +58,7 @@ class Repairing:
         self.datasets: dict[str, Dataset] = load_datasets(raw_topic=self.settings.kafka_topic)
         self.grains: dict[str, Grain] = load_grains()
 
-    def span(self, span: Span, allow_incomplete: bool = False) -> Outcome:
+    def span(self, span: Span, allow_incomplete: bool = False) -> Recomputed:
         """Recompute every window of a span.
 
         Raises SmartmeterError where retention has removed readings that may belong to it, unless allowed: a row made
@@ -70,15 +69,15 @@ class Repairing:
         if not allow_incomplete:
             self._refuse_if_removed(span)
         with closing(connect(self.settings)) as client:
-            found = late.hours(lambda sql: client.query(sql).result_rows, span.start, span.end)
+            found = late.hours(query_with(client), span.start, span.end)
         return self._recompute(found, [])
 
-    def open(self, allow_incomplete: bool = False) -> Outcome:
+    def open(self, allow_incomplete: bool = False) -> Recomputed:
         """Recompute the windows that the stream still holds open once it has read what the topics hold now."""
         self._await_stream()
         return self.span(Span(start=watermark(self.settings.data_dir)), allow_incomplete)
 
-    def late(self) -> Outcome:
+    def late(self) -> Recomputed:
         """Recompute the hours in which closed windows lack readings, and publish how many each meter lacked.
 
         The stream, if it runs, is first given the time to read what the topic holds now: what it will still emit is
@@ -88,11 +87,7 @@ class Repairing:
         for name in self.datasets:
             self._await_table(name)
         with closing(connect(self.settings)) as client:
-
-            def query(sql: str) -> Sequence[Sequence[Any]]:
-                rows: Sequence[Sequence[Any]] = client.query(sql).result_rows
-                return rows
-
+            query = query_with(client)
             closings = what_closes(self.settings.data_dir, self.grains, self.stream_settings)
             closed = closed_before(closings, partial(late.newest_reading, query))
             found = late.late_readings(query, closed[late.FIRST_STATS])
@@ -107,12 +102,12 @@ class Repairing:
         self.tell(f"{sum(one.late for one in found):,} late readings in {len(with_counts):,} hours to recompute")
         return self._recompute(with_counts, found)
 
-    def _recompute(self, hours: Sequence[tuple[datetime, int]], found: Sequence[Late]) -> Outcome:
+    def _recompute(self, hours: Sequence[tuple[datetime, int]], found: Sequence[LateReadings]) -> Recomputed:
         spans = late.batches(hours, READINGS_MAX)
         readings = sum(count for _, count in hours)
         rows: dict[str, int] = {}
         if not spans:
-            return Outcome(rows, 0, 0)
+            return Recomputed(rows, 0, 0)
         self.tell(f"starting Spark to recompute {readings:,} readings in {len(hours):,} hours")
         with (
             open_context(self.settings, self.stream_settings, spark_runtime()) as context,
@@ -123,17 +118,15 @@ class Repairing:
             ids = SchemaIds(context.datasets[RAW], context.registry)
             for number, (start, end) in enumerate(spans, 1):
                 span = Span(start, end)
-                ranges = late.stretches(
-                    lambda sql: client.query(sql).result_rows, self._begins(), span.read_from(self.grains), span.end
-                )
+                ranges = late.stretches(query_with(client), self._begins(), span.read_from(self.grains), span.end)
                 for topic, count in repair(context, ids, span, ranges).items():
                     rows[topic] = rows.get(topic, 0) + count
                 done = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
                 self.tell(f"{number} of {len(spans)}: {done} recomputed, {sum(rows.values()):,} rows so far")
-        return Outcome(rows, readings, sum(one.late for one in found))
+        return Recomputed(rows, readings, sum(one.late for one in found))
 
     def _begins(self) -> dict[int, int]:
-        with Log(self.settings.kafka_brokers) as log:
+        with Log(self.settings.kafka) as log:
             return {extent.partition: extent.begin for extent in log.extents(self.datasets[RAW].topic)}
 
     def _refuse_if_removed(self, span: Span) -> None:
@@ -144,7 +137,7 @@ class Repairing:
         """
         raw = self.datasets[RAW]
         tolerance = timedelta(seconds=raw.parameters["future_tolerance_s"])
-        with Log(self.settings.kafka_brokers) as log:
+        with Log(self.settings.kafka) as log:
             removed = [extent for extent in log.extents(raw.topic) if extent.begin > 0]
             oldest = [log.produced_at(raw.topic, extent) or datetime.now(UTC) for extent in removed]
         if not oldest:
@@ -157,17 +150,17 @@ class Repairing:
             )
 
     def _await_table(self, name: str) -> None:
-        dataset, brokers = self.datasets[name], self.settings.kafka_brokers
-        with Log(brokers) as log:
+        dataset, kafka = self.datasets[name], self.settings.kafka
+        with Log(kafka) as log:
             extents = log.extents(dataset.topic)
             awaited = f"ClickHouse to have read {dataset.topic}"
-            await_read(lambda: table_behind(brokers, log, dataset, extents), awaited, STUCK_AFTER_S, self.tell)
+            await_read(lambda: table_behind(kafka, log, dataset, extents), awaited, STUCK_AFTER_S, self.tell)
 
     def _await_stream(self) -> None:
         """Wait until every query of a running stream has read what its topic holds now, sources before dependants."""
         if parts.find(self.settings.data_dir, PART) is None:
             return
-        with Log(self.settings.kafka_brokers) as log:
+        with Log(self.settings.kafka) as log:
             for name, grain in self.grains.items():
                 topic = self.datasets[grain.source].topic
                 extents = log.extents(topic)
@@ -175,22 +168,22 @@ class Repairing:
                 await_read(behind, f"the stream's {name}", STUCK_AFTER_S, self.tell)
 
 
-def print_outcome(outcome: Outcome) -> None:
+def print_recomputed(recomputed: Recomputed) -> None:
     """The rows by topic on stdout."""
-    for topic, count in sorted(outcome.rows.items()):
+    for topic, count in sorted(recomputed.rows.items()):
         print(f"{topic}: {count:,} rows emitted")
-    late_ones = f", {outcome.late:,} of them late" if outcome.late else ""
-    print(f"{outcome.readings:,} readings read anew{late_ones}")
+    late_ones = f", {recomputed.late:,} of them late" if recomputed.late else ""
+    print(f"{recomputed.readings:,} readings read anew{late_ones}")
 
 
 def stream_behind(settings: Settings, log: Log, grain: str, topic: str, extents: list[Extent]) -> int:
     """Messages within `extents` that a grain's query has not worked through."""
     progress = read_progress(settings.data_dir).get("grains", {}).get(grain, {}).get("progress", {})
-    offsets = progress.get("end_offsets", {}).get(topic, {})
+    offsets = (progress.get("end_offsets") or {}).get(topic) or {}  # Spark tells none before the first batch
     return messages_behind(log, topic, extents, {int(partition): offset for partition, offset in offsets.items()})
 
 
-def publish_late(context: Context, found: Iterable[Late]) -> None:
+def publish_late(context: Context, found: Iterable[LateReadings]) -> None:
     """Publish the counts to topic late_readings; returns when they are acknowledged."""
     dataset = context.datasets["late_readings"]
     schema_id = context.registry.id_of(dataset.subject, dataset.latest)

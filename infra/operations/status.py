@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.base.errors import SmartmeterError
+from infra.base.clickhouse_client import UNANSWERED
+from infra.base.errors import SmartmeterError, first_line
 from infra.base.settings import load_settings
 from infra.operations.metrics.figures import Figure
 from infra.operations.metrics.sources import Gathered, Sources
@@ -17,7 +18,7 @@ from schemas.manifest import RAW
 
 
 @dataclass(frozen=True)
-class Late:
+class LateCounts:
     """What came late: `rows` that the stream met and the metrics told, `readings` that repairs found to be missing."""
 
     rows: int
@@ -33,7 +34,7 @@ class Overview:
     """Consumer, topic, messages."""
     newest_row_age_s: Mapping[str, float]
     """By dataset; a table without rows is missing."""
-    late: Late | None
+    late: LateCounts | None
     set_aside: Mapping[str, int] | None
     """By consumer, messages that could not be read; those without any are left out."""
     dead_letters: Mapping[str, int] | None
@@ -69,13 +70,17 @@ def overview(data_dir: Path) -> Overview:
     sources = Sources(settings)
     try:
         gathered = sources.gather()
-        late = sources.late()
-        return _told(data_dir, parts, gathered, None if late is None else Late(*late))
+        try:
+            late = sources.late()
+        except UNANSWERED as error:  # it answered a moment ago
+            late = None
+            gathered.silent["clickhouse"] = first_line(error)
+        return _told(data_dir, parts, gathered, None if late is None else LateCounts(*late))
     finally:
         sources.close()
 
 
-def _told(data_dir: Path, parts: Sequence[PartStatus], gathered: Gathered, late: Late | None) -> Overview:
+def _told(data_dir: Path, parts: Sequence[PartStatus], gathered: Gathered, late: LateCounts | None) -> Overview:
     figures = gathered.figures
     verification = last_verification(data_dir)
     answered = set(gathered.sources) - gathered.silent.keys()

@@ -3,16 +3,17 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from clickhouse.verify.report import as_json
 from clickhouse.verify.run import Report, Verification
-from infra.base.clickhouse_client import connect
+from infra.base.clickhouse_client import connect, query_with
 from infra.base.files import write_whole
 from infra.base.log import Log
+from infra.base.query import ResultRows
 from infra.base.settings import Settings
 from infra.operations.closed import closed_before
 from schemas.manifest import load_datasets
@@ -26,16 +27,15 @@ def verify(settings: Settings, wait_s: float, progress: Callable[[str], None]) -
     """Verify as the reading user; when a row is final is what the stream said last, else what its settings say here."""
     threads = threading.local()  # a client runs one query at a time
 
-    def query(sql: str, parameters: Mapping[str, float]) -> Sequence[Sequence[Any]]:
+    def query(sql: str, parameters: Mapping[str, float] | None = None) -> ResultRows:
         if not hasattr(threads, "client"):
             threads.client = connect(settings, reader=True)
-        rows: Sequence[Sequence[Any]] = threads.client.query(sql, parameters=dict(parameters)).result_rows
-        return rows
+        return query_with(threads.client)(sql, parameters)
 
     grains = load_grains()
     closings = what_closes(settings.data_dir, grains, StreamSettings())
     datasets = load_datasets(raw_topic=settings.kafka_topic)
-    with Log(settings.kafka_brokers) as log:
+    with Log(settings.kafka) as log:
         registry = Registry(settings.schema_registry_url)
         report = Verification(datasets, query, log, registry, partial(closed_before, closings), progress).run(wait_s)
     _keep(settings.data_dir, report)

@@ -24,7 +24,7 @@ class ClickHouseServer:
 
     @property
     def version(self) -> str:
-        return f"chdb {version('chdb')}"
+        return f"chdb {version('chdb-core')}"
 
     @property
     def address(self) -> str:

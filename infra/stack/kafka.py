@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
+from infra.base import kafka_client
 from infra.base.errors import SmartmeterError
+from infra.base.kafka_connection import KafkaConnection
 from infra.base.loopback import HOST, accepts
 from infra.stack.jars import KAFKA_VERSION, jars
 from infra.stack.java import java_binary
@@ -74,7 +75,7 @@ class KafkaServer:
         """Whether the broker is registered and answers clients."""
         if not accepts(self.port):
             return False
-        admin = AdminClient({"bootstrap.servers": self.address, "log_level": 0})
+        admin = kafka_client.admin(KafkaConnection(brokers=self.address), {"log_level": 0})
         try:
             return bool(admin.list_topics(timeout=5).brokers)
         except KafkaException:

@@ -21,6 +21,7 @@ from schemas.codec import Encoder
 from schemas.framing import frame
 from schemas.registry import Registry
 from tests.integration.trial import Trial, reading
+from tests.patience import PATIENCE_S
 
 TREND = {
     "meter_id": 1,
@@ -149,8 +150,10 @@ def test_more_events_count_and_then_the_later_row_in_any_order(own_trial: Trial)
     copy = f"{own_trial.trend}_backwards"
     own_trial.admin().command(f"CREATE TABLE {copy} AS {own_trial.trend}")
     for event_count, power_avg_kw in reversed(rows):
-        values = f"{event_count}, {power_avg_kw}, {rows.index((event_count, power_avg_kw))}"
-        own_trial.admin().command(f"INSERT INTO {copy} (event_count, power_avg_kw, offset) VALUES ({values})")
+        # Produced now, or the TTL would take them.
+        values = f"{event_count}, {power_avg_kw}, {rows.index((event_count, power_avg_kw))}, now()"
+        columns = "event_count, power_avg_kw, offset, produced_at"
+        own_trial.admin().command(f"INSERT INTO {copy} ({columns}) VALUES ({values})")
     assert own_trial.rows(f"SELECT event_count, power_avg_kw, offset FROM {copy} FINAL") == expected
 
 
@@ -234,7 +237,7 @@ def test_reading_waits_for_a_registry_that_is_down(own_trial: Trial, stack: Stac
         own_trial.send(own_trial.readings, [Encoder(unseen, schema_id).encode(reading(i)) for i in range(10)])
         waiting = f"schema {schema_id}: registry unavailable"
         log = log_file(stack.data_dir, "clickhouse")
-        until(lambda: waiting in log.read_text(), "the engine to ask for the schema in vain", 60)
+        until(lambda: waiting in log.read_text(), "the engine to ask for the schema in vain", PATIENCE_S)
         assert own_trial.rows("SELECT count() FROM {readings}_unreadable") == [(0,)]
     finally:
         stack.start("registry")
@@ -247,7 +250,12 @@ def test_a_killed_engine_goes_on_and_has_every_offset(own_trial: Trial, stack: S
     encoder = own_trial.encoder(own_trial.readings, 2)
     messages = [encoder.encode(reading(i % 100, 1_700_000_000_000 + i, sequence=i)) for i in range(count)]
     own_trial.send(own_trial.readings, [*messages[: count // 2], b"garbage"])
-    until(lambda: own_trial.rows("SELECT count() > 0 FROM {readings}") == [(1,)], "the first rows", 60, every_s=0.01)
+    until(
+        lambda: own_trial.rows("SELECT count() > 0 FROM {readings}") == [(1,)],
+        "the first rows",
+        PATIENCE_S,
+        every_s=0.01,
+    )
     stack.kill("clickhouse")
     own_trial.send(own_trial.readings, messages[count // 2 :])
     stack.start("clickhouse")

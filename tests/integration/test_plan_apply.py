@@ -18,6 +18,7 @@ from infra.base.settings import Settings
 from infra.base.wait import until
 from infra.deploy.changes import Step
 from tests.integration.trial import DEADLINE_S, Trial, reading
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def trial(tmp_path: Path, settings: Settings) -> Iterator[Trial]:
 def smartmeter(settings: Settings, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from infra.cli import main; main()", *arguments]
     environment = {**os.environ, "SMARTMETER_DATA_DIR": str(settings.data_dir), **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE_S, check=False)
 
 
 def test_from_nothing_to_declared_and_no_further(trial: Trial) -> None:

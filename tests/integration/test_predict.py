@@ -31,10 +31,11 @@ from schemas.manifest import load_datasets
 from schemas.registry import Registry
 from schemas.subscription import subscribe
 from tests.ml_rows import random_forest, simulated_windows
+from tests.patience import PATIENCE_S
 
 SMARTMETER = str(Path(sys.executable).with_name("smartmeter"))
 FEATURES_SET, RESULTS_SET = "anomaly_prediction_features", "anomaly_prediction_results"
-WITHIN_S = 120.0
+WITHIN_S = PATIENCE_S
 RESULT_FIELDS = "event_count, probability, prediction, kind, threshold, feature_partition, feature_offset"
 
 Rows = dict[str, Column]
@@ -47,7 +48,7 @@ def own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]
     stack = Stack(tmp_path_factory.mktemp("predict"))
     stack.up(dict.fromkeys(DEFAULT_PORTS, 0))
     subprocess.run(
-        [SMARTMETER, "apply", "--data-dir", str(stack.data_dir)], check=True, capture_output=True, timeout=120
+        [SMARTMETER, "apply", "--data-dir", str(stack.data_dir)], check=True, capture_output=True, timeout=PATIENCE_S
     )
     yield load_settings(stack.data_dir)
     stack.down()
@@ -70,7 +71,7 @@ class Service:
         process = parts.find(self.settings.data_dir, PART)
         assert process is not None, processes.log_tail(self.settings.data_dir, PART)
         process.kill()
-        until(lambda: parts.has_ended(process), "the killed service to end", 30)
+        until(lambda: parts.has_ended(process), "the killed service to end", PATIENCE_S)
 
     def stop(self) -> None:
         process = parts.find(self.settings.data_dir, PART)
@@ -258,10 +259,10 @@ def test_a_second_one_is_refused_while_it_runs(service: Service) -> None:
     service.start()
     service.says("judging models=")
     command = [SMARTMETER, "ml", "predict", "--data-dir", str(service.settings.data_dir)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 1
     assert "runs already" in done.stderr
     status = subprocess.run(
-        [SMARTMETER, "status", *command[3:]], check=False, capture_output=True, text=True, timeout=60
+        [SMARTMETER, "status", *command[3:]], check=False, capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert PART in status.stdout

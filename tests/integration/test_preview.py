@@ -179,8 +179,8 @@ def test_the_page_asks_again_by_itself(chromium: Browser, settings: Settings, fr
         assert f"{later:%H:%M}" in (page.text_content("#state") or "")
         moved = ", ".join(f"{name} + toIntervalMinute(30) AS {name}" for name in ("window_start", "window_end"))
         front.run(
-            f"INSERT INTO meter_minute_trend SELECT * REPLACE ({moved}) FROM meter_minute_trend "
-            f"WHERE window_end = '{later:%F %T}'"
+            f"INSERT INTO meter_minute_trend SELECT * REPLACE ({moved}) FROM "
+            f"(SELECT * FROM meter_minute_trend WHERE window_end = '{later:%F %T}')"
         )
         awaited = f"{later + timedelta(minutes=30):%H:%M}"
         page.wait_for_function("end => document.getElementById('state').textContent.includes(end)", arg=awaited)

@@ -20,15 +20,17 @@ from confluent_kafka import Producer
 
 from infra.base.columns import Columns, take
 from infra.base.errors import SmartmeterError
+from infra.base.kafka_connection import KafkaConnection
 from infra.base.settings import Settings
 from infra.base.wait import until
 from infra.stack.stack import Stack
-from producers.run import Report, import_csv, simulate
-from producers.settings import CsvOptions, Pace, Period, Simulation
+from producers.run import SendReport, import_csv, simulate
+from producers.settings import CsvOptions, Period, Simulation, Throttle
 from producers.simulator import Simulator
 from producers.sink import Unacknowledged, open_sink
 from producers.validation import OutOfContract
 from tests.integration.raw_topic import DEADLINE_S, RawTopic, Row
+from tests.patience import PATIENCE_S
 
 BEGIN = 1_767_225_600_000
 """2026-01-01T00:00:00Z"""
@@ -88,7 +90,7 @@ def run(topic: RawTopic, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=environment(topic),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -122,7 +124,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(settings: Setti
     sent = []
     for seed, chunk_s in ((11, 30.0), (11, 7.0), (12, 30.0)):
         topic = RawTopic(settings)
-        simulate(FLEET.model_copy(update={"seed": seed}), topic.sink(), period, Pace(chunk_s=chunk_s))
+        simulate(FLEET.model_copy(update={"seed": seed}), topic.sink(), period, Throttle(chunk_s=chunk_s))
         messages = sorted(topic.messages(), key=lambda one: one.key)  # stable: in order within each key
         sent.append([(one.key, one.partition, one.value[5:]) for one in messages])
     assert sent[0] == sent[1]
@@ -176,9 +178,9 @@ def test_of_a_chunk_that_arrived_in_part_the_rest_is_sent(topic: RawTopic) -> No
     assert_each_once(topic, simulated(FLEET, BEGIN, BEGIN + HOUR // 4))
 
 
-def in_thread(work: Callable[[], Report]) -> tuple[Thread, list[Report | BaseException]]:
+def in_thread(work: Callable[[], SendReport]) -> tuple[Thread, list[SendReport | BaseException]]:
     """Start work; the list holds its outcome when the thread has ended."""
-    outcome: list[Report | BaseException] = []
+    outcome: list[SendReport | BaseException] = []
 
     def guarded() -> None:
         try:
@@ -192,13 +194,13 @@ def in_thread(work: Callable[[], Report]) -> tuple[Thread, list[Report | BaseExc
 
 
 class Notes:
-    """Progress that remembers what it was told."""
+    """A display that remembers what it was told."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.acknowledged = 0
 
-    def at(self, event_ms: int, acknowledged: int) -> None:  # noqa: ARG002 - Progress' signature
+    def at(self, event_ms: int, acknowledged: int) -> None:  # noqa: ARG002 - ProgressDisplay's signature
         self.acknowledged = acknowledged
 
     def note(self, text: str) -> None:
@@ -218,11 +220,11 @@ def test_a_broker_that_is_down_is_waited_for_and_everything_arrives_once(
 ) -> None:
     """Two producers: one waits until the broker is back, the other is told to stop and says what it cannot know."""
     topic, other = RawTopic(settings), RawTopic(settings)
-    stop, period, pace = Event(), Period(from_ms=BEGIN, to_ms=BEGIN + HOUR), Pace(rate_limit=5000.0)
+    stop, period, throttle = Event(), Period(from_ms=BEGIN, to_ms=BEGIN + HOUR), Throttle(rate_limit=5000.0)
     told, others = Notes(), Notes()
-    thread, outcome = in_thread(lambda: simulate(FLEET, topic.sink(), period, pace, progress=told))
+    thread, outcome = in_thread(lambda: simulate(FLEET, topic.sink(), period, throttle, progress=told))
     sink = other.sink(stop_timeout_s=0.5)
-    other_thread, other_outcome = in_thread(lambda: simulate(FLEET, sink, period, pace, stop, others))
+    other_thread, other_outcome = in_thread(lambda: simulate(FLEET, sink, period, throttle, stop, others))
     until(lambda: min(told.acknowledged, others.acknowledged) > 2_000, "both to be under way", DEADLINE_S)
     broker_down()
     for notes in (told.notes, others.notes):
@@ -238,7 +240,7 @@ def test_a_broker_that_is_down_is_waited_for_and_everything_arrives_once(
     thread.join(DEADLINE_S)
     expected = simulated(FLEET, BEGIN, BEGIN + HOUR)
     report = outcome[0]
-    assert isinstance(report, Report), report
+    assert isinstance(report, SendReport), report
     assert report.sent == report.acknowledged == len(expected)
     assert_each_once(topic, expected)
 
@@ -311,7 +313,7 @@ def test_what_is_not_there_gives_a_sentence(topic: RawTopic) -> None:
     unregistered = RawTopic(topic.stack_settings, registered=False)
     with pytest.raises(SmartmeterError, match="smartmeter apply"):
         simulate(FLEET, unregistered.sink(), period)
-    nobody = topic.sink(answer_timeout_s=0.5).model_copy(update={"kafka_brokers": "127.0.0.1:1"})
+    nobody = topic.sink(answer_timeout_s=0.5).model_copy(update={"kafka": KafkaConnection(brokers="127.0.0.1:1")})
     with pytest.raises(SmartmeterError, match=r"Kafka at 127\.0\.0\.1:1 did not answer in 0\.5 s .*smartmeter up"):
         simulate(FLEET, nobody, period)
     no_registry = topic.sink(answer_timeout_s=0.5).model_copy(update={"schema_registry_url": "http://127.0.0.1:1"})
@@ -323,7 +325,7 @@ def test_what_is_not_there_gives_a_sentence(topic: RawTopic) -> None:
         env={**environment(topic), "KAFKA_TOPIC": absent.topic},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")

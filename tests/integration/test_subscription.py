@@ -28,13 +28,14 @@ from schemas.reader import ContractReader
 from schemas.registry import Registry
 from schemas.subscription import Subscription, Unreadable, UnreadableMessage
 from tests.integration.trial import reading
+from tests.patience import PATIENCE_S
 
 PARTITIONS = 2
 DATASETS = load_datasets()
 START_MS = 1_700_000_000_000
 
 
-class Log:
+class Subscribed:
     """A topic of two partitions with the contract of some dataset, its schemas registered."""
 
     def __init__(self, settings: Settings, dataset: str) -> None:
@@ -65,9 +66,7 @@ class Log:
 
     def subscription(self, start: Any = "beginning", until_end: bool = True, **options: Any) -> Subscription:
         reader = ContractReader(self.dataset, self.registry)
-        return Subscription(
-            self.dataset, self.settings.kafka_brokers, reader, start=start, until_end=until_end, **options
-        )
+        return Subscription(self.dataset, self.settings.kafka, reader, start=start, until_end=until_end, **options)
 
     def committed(self, group: str) -> dict[int, int]:
         consumer = Consumer({"bootstrap.servers": self.settings.kafka_brokers, "group.id": group})
@@ -79,13 +78,13 @@ class Log:
 
 
 @pytest.fixture
-def readings(settings: Settings) -> Log:
-    return Log(settings, "raw_data")
+def readings(settings: Settings) -> Subscribed:
+    return Subscribed(settings, "raw_data")
 
 
 @pytest.fixture
-def trend(settings: Settings) -> Log:
-    return Log(settings, "meter_minute_trend")
+def trend(settings: Settings) -> Subscribed:
+    return Subscribed(settings, "meter_minute_trend")
 
 
 def row(meter_id: int, minute: int, events: int) -> dict[str, Any]:
@@ -95,7 +94,7 @@ def row(meter_id: int, minute: int, events: int) -> dict[str, Any]:
     return {**fields, "meter_id": meter_id, "building_id": 1, "event_count": events, **window}
 
 
-def test_records_of_mixed_versions_come_with_their_positions_and_types(readings: Log) -> None:
+def test_records_of_mixed_versions_come_with_their_positions_and_types(readings: Subscribed) -> None:
     readings.send(readings.encoded(reading(1), version=1) + readings.encoded(reading(2, sequence=7)), partition=0)
     readings.send(readings.encoded(reading(3)), partition=1, timestamp_ms=START_MS + 5)
     with readings.subscription() as subscription:
@@ -111,7 +110,7 @@ def test_records_of_mixed_versions_come_with_their_positions_and_types(readings:
     assert last.position.produced_at_ms == START_MS + 5
 
 
-def test_it_starts_at_a_time_of_the_log_or_at_its_end(readings: Log) -> None:
+def test_it_starts_at_a_time_of_the_log_or_at_its_end(readings: Subscribed) -> None:
     for second in range(3):
         readings.send(readings.encoded(reading(second)), timestamp_ms=START_MS + 1000 * second)
     at = datetime.fromtimestamp(START_MS / 1000 + 0.5, UTC)
@@ -121,7 +120,7 @@ def test_it_starts_at_a_time_of_the_log_or_at_its_end(readings: Log) -> None:
         assert list(subscription) == []
 
 
-def test_only_what_is_asked_for_is_given_out(readings: Log) -> None:
+def test_only_what_is_asked_for_is_given_out(readings: Subscribed) -> None:
     readings.send(readings.encoded(*(reading(meter % 3, START_MS + meter) for meter in range(9))))
     with readings.subscription(where={"meter_id": 2}) as subscription:
         assert [got.position.offset for got in subscription] == [2, 5, 8]
@@ -129,7 +128,7 @@ def test_only_what_is_asked_for_is_given_out(readings: Log) -> None:
         readings.subscription(where={"phase": 2})
 
 
-def test_what_cannot_be_read_is_raised_or_handed_over_and_nothing_else_is_lost(readings: Log) -> None:
+def test_what_cannot_be_read_is_raised_or_handed_over_and_nothing_else_is_lost(readings: Subscribed) -> None:
     good = readings.encoded(reading(1), reading(2), reading(3))
     bad = [b"{}", None, b"", good[0][:-3], *readings.encoded(reading(4, power_kw=1e9))]
     readings.send([good[0], *bad, *good[1:]])
@@ -146,7 +145,7 @@ def test_what_cannot_be_read_is_raised_or_handed_over_and_nothing_else_is_lost(r
     assert all(reason in one.reason for reason, one in zip(reasons, told, strict=True))
 
 
-def test_only_committed_transactions_are_seen(readings: Log) -> None:
+def test_only_committed_transactions_are_seen(readings: Subscribed) -> None:
     producer = Producer(
         {"bootstrap.servers": readings.settings.kafka_brokers, "transactional.id": readings.dataset.topic}
     )
@@ -160,7 +159,7 @@ def test_only_committed_transactions_are_seen(readings: Log) -> None:
         assert [got.record.meter_id for got in subscription] == [2]
 
 
-def test_merged_rows_are_those_that_win(trend: Log) -> None:
+def test_merged_rows_are_those_that_win(trend: Subscribed) -> None:
     rows = [row(1, 0, 5), row(1, 0, 12), row(1, 0, 11), row(1, 0, 12), row(2, 0, 4), row(1, 1, 3)]
     trend.send(trend.encoded(*rows))
     with trend.subscription(merge=Merge(trend.dataset, 1000)) as subscription:
@@ -172,7 +171,7 @@ def test_merged_rows_are_those_that_win(trend: Log) -> None:
         ]
 
 
-def test_a_group_gives_again_what_was_not_done(readings: Log) -> None:
+def test_a_group_gives_again_what_was_not_done(readings: Subscribed) -> None:
     readings.send(readings.encoded(*(reading(meter) for meter in range(6))))
     group = readings.dataset.topic
     with readings.subscription(group=group) as subscription:
@@ -187,7 +186,7 @@ def test_a_group_gives_again_what_was_not_done(readings: Log) -> None:
     assert readings.committed(group)[0] == 6
 
 
-def test_two_members_of_a_group_share_the_partitions_and_lose_nothing(readings: Log) -> None:
+def test_two_members_of_a_group_share_the_partitions_and_lose_nothing(readings: Subscribed) -> None:
     count, group, stop = 400, readings.dataset.topic, threading.Event()
     seen: list[list[tuple[int, int]]] = [[], []]
 
@@ -210,8 +209,8 @@ def test_two_members_of_a_group_share_the_partitions_and_lose_nothing(readings: 
                 meters = (reading(meter) for meter in range(chunk, chunk + 50))
                 readings.send(readings.encoded(*meters), partition=partition)
         everything = {(partition, offset) for partition in range(PARTITIONS) for offset in range(count)}
-        until(lambda: {*seen[0], *seen[1]} == everything, "every record at one of the members", 60)
-        until(both_read, "both members to read", 60, every_s=0.5)
+        until(lambda: {*seen[0], *seen[1]} == everything, "every record at one of the members", PATIENCE_S)
+        until(both_read, "both members to read", PATIENCE_S, every_s=0.5)
     finally:
         stop.set()
         for thread in threads:
@@ -222,7 +221,7 @@ def test_two_members_of_a_group_share_the_partitions_and_lose_nothing(readings: 
             assert offsets == sorted(offsets), "in the order of the partition"
 
 
-def test_a_registry_or_a_broker_that_is_down_is_waited_for(readings: Log, stack: Stack) -> None:
+def test_a_registry_or_a_broker_that_is_down_is_waited_for(readings: Subscribed, stack: Stack) -> None:
     readings.send(readings.encoded(reading(1)))
     told: list[str] = []
     with readings.subscription(until_end=False, on_wait=told.append) as subscription:
@@ -230,7 +229,7 @@ def test_a_registry_or_a_broker_that_is_down_is_waited_for(readings: Log, stack:
             stack.kill(part)
             restart = threading.Thread(
                 target=lambda part=part, is_told=is_told: (  # type: ignore[misc]
-                    until(lambda: any(is_told in sentence for sentence in told), f"to be told of {part}", 60),
+                    until(lambda: any(is_told in sentence for sentence in told), f"to be told of {part}", PATIENCE_S),
                     stack.start(part),
                     part == "kafka" and readings.send(readings.encoded(reading(2))),
                 )
@@ -243,7 +242,7 @@ def test_a_registry_or_a_broker_that_is_down_is_waited_for(readings: Log, stack:
             assert got.record.meter_id == (1 if part == "registry" else 2)
 
 
-def test_a_position_that_retention_has_removed_is_told(readings: Log) -> None:
+def test_a_position_that_retention_has_removed_is_told(readings: Subscribed) -> None:
     readings.send(readings.encoded(*(reading(meter) for meter in range(4))))
     group = readings.dataset.topic
     with readings.subscription(group=group) as subscription:
@@ -257,7 +256,7 @@ def test_a_position_that_retention_has_removed_is_told(readings: Log) -> None:
         assert [got.position.offset for got in subscription] == [3]
 
 
-def test_a_topic_that_does_not_exist_is_told(readings: Log) -> None:
+def test_a_topic_that_does_not_exist_is_told(readings: Subscribed) -> None:
     readings.dataset = replace(readings.dataset, topic="no-such-topic")
     with readings.subscription() as subscription, pytest.raises(SmartmeterError, match="no topic no-such-topic"):
         next(subscription)
@@ -266,11 +265,11 @@ def test_a_topic_that_does_not_exist_is_told(readings: Log) -> None:
 COMMAND = (str(Path(sys.executable).with_name("smartmeter")), "subscribe", "raw_data", "--from", "beginning")
 
 
-def environment(readings: Log) -> dict[str, str]:
+def environment(readings: Subscribed) -> dict[str, str]:
     return {**os.environ, "KAFKA_TOPIC": readings.dataset.topic, "SMARTMETER_DATA_DIR": str(readings.settings.data_dir)}
 
 
-def test_the_command_prints_records_for_people_and_for_programs(readings: Log) -> None:
+def test_the_command_prints_records_for_people_and_for_programs(readings: Subscribed) -> None:
     readings.send(readings.encoded(reading(1), reading(2, sequence=7)))
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -279,7 +278,7 @@ def test_the_command_prints_records_for_people_and_for_programs(readings: Log) -
             env=environment(readings),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
         )
 
@@ -309,13 +308,13 @@ def test_the_command_prints_records_for_people_and_for_programs(readings: Log) -
     assert ":0:2 cannot be read: first byte" in skipped.stderr
 
 
-def test_the_command_ends_in_order_at_ctrl_c(readings: Log, tmp_path: Path) -> None:
+def test_the_command_ends_in_order_at_ctrl_c(readings: Subscribed, tmp_path: Path) -> None:
     readings.send(readings.encoded(reading(1)))
     output = tmp_path / "out"
     with output.open("wb") as out:
         running = subprocess.Popen([*COMMAND, "--json"], env=environment(readings), stdout=out)
     try:
-        until(lambda: output.read_text().count("\n") == 1, "the record to be printed", 60)
+        until(lambda: output.read_text().count("\n") == 1, "the record to be printed", PATIENCE_S)
         running.send_signal(signal.SIGINT)
         assert running.wait(30) == 0
     finally:

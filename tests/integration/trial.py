@@ -18,8 +18,9 @@ from infra.deploy.plan import Plan, make_plan
 from schemas.codec import Encoder
 from schemas.manifest import CONTRACTS, Dataset, load_datasets
 from schemas.registry import Registry
+from tests.patience import PATIENCE_S
 
-DEADLINE_S = 60.0
+DEADLINE_S = PATIENCE_S
 
 
 class Trial:

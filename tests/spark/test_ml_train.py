@@ -36,7 +36,7 @@ def kept(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple
     """A trained model, kept as a version."""
     assert spark.version  # its session is the one that trains
     folder = tmp_path_factory.mktemp("ml")
-    version, trained = train_and_save(data(), PARAMETERS, folder, lambda _: None)
+    version, trained = train_and_save(data(), PARAMETERS, spark_runtime(), folder, lambda _: None)
     return folder, version, trained
 
 
@@ -77,7 +77,7 @@ def test_the_same_data_and_seed_give_the_same_model_and_figures(
     kept: tuple[Path, str, Trained], tmp_path: Path
 ) -> None:
     folder, version, first = kept
-    other, again = train_and_save(data(), PARAMETERS, tmp_path, lambda _: None)
+    other, again = train_and_save(data(), PARAMETERS, spark_runtime(), tmp_path, lambda _: None)
     assert json.dumps(again.manifest) == json.dumps(first.manifest)
     one, two = (models.folder(root) / name / FOREST for root, name in ((folder, version), (tmp_path, other)))
     assert one.read_bytes() == two.read_bytes()

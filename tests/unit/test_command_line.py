@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from infra.base.signals import stopped_by_signals
 from infra.cli import cli
 from infra.commands._producing import print_report
-from producers.run import Report
+from producers.run import SendReport
 
 CSV = "Date;Time;Global_active_power;Voltage\n"
 
@@ -84,7 +84,7 @@ def test_the_first_signal_asks_and_the_second_is_the_former_handler() -> None:
 
 
 def test_the_summary_says_what_was_sent_and_what_was_not(capsys: pytest.CaptureFixture[str]) -> None:
-    report = Report(
+    report = SendReport(
         sent=12_000,
         acknowledged=12_000,
         already_there=34,

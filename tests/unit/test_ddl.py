@@ -9,6 +9,7 @@ import pytest
 
 from clickhouse import ddl
 from clickhouse.dead_letters import tables as dead_letters
+from infra.base.kafka_connection import KafkaConnection
 from schemas.avro import ContractError, Record, parse_record
 from schemas.manifest import Dataset, load_datasets
 
@@ -119,8 +120,15 @@ def test_readings_get_two_consumers_where_there_are_partitions(partitions: int, 
     assert by_name(TREND)["meter_minute_trend_queue"].settings["kafka_num_consumers"] == "1"
 
 
+class Secured(KafkaConnection):
+    """A connection with a password."""
+
+    def clickhouse(self) -> dict[str, str]:
+        return {**super().clickhouse(), "kafka_sasl_password": "it's"}
+
+
 def test_further_settings_reach_the_queue_quoted() -> None:
-    connection = ddl.Connection("b:1", "http://r", {"kafka_sasl_password": ddl.literal("it's")})
+    connection = ddl.Connection(Secured(brokers="b:1"), "http://r")
     queue = {table.name: table for table in ddl.tables(RAW, connection)}["raw_data_queue"]
     assert r"kafka_sasl_password = 'it\'s'" in ddl.create_statement(queue)
 

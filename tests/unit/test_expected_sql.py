@@ -1,18 +1,19 @@
 """The SQL from which verify recomputes aggregates, on the engine, against plain Python; and verify's comparison."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from chdb import _chdb
 from hypothesis import HealthCheck, given, settings
 
 from clickhouse.ddl import EXAMPLE, create_statement, tables
+from clickhouse.front import library
 from clickhouse.verify import values
 from clickhouse.verify.values import EXPECTED, compare
+from infra.base.query import Query, ResultRows
 from schemas.manifest import RAW, load_datasets
 from tests.spark.hours import PART_S, deviation, expected_features, expected_hours, readings_of_hours
 from tests.spark.readings import START, Reading, counted, expected_stats
@@ -21,40 +22,38 @@ DATASETS = load_datasets()
 AGGREGATES = sorted(path.stem for path in EXPECTED.glob("*.sql"))
 LATER = START + timedelta(days=1)
 many = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-Query = Callable[[str, Mapping[str, float]], Sequence[Sequence[Any]]]
 
 
 @pytest.fixture(scope="module")
 def query() -> Iterator[Query]:
     """An engine in memory with the tables of every dataset, as declared, that hold rows."""
-    # The module below chdb.connect: the class there starts progress bars.
-    with closing(_chdb.connect(":memory:")) as connection:
+    with closing(library.connect(":memory:")) as connection:
 
-        def run(sql: str, parameters: Mapping[str, float]) -> Sequence[Sequence[Any]]:
-            text = {name: str(value) for name, value in parameters.items()}
+        def run(sql: str, parameters: Mapping[str, float] | None = None) -> ResultRows:
+            text = {name: str(value) for name, value in (parameters or {}).items()}
             return [
                 json.loads(line)
                 for line in connection.query(sql, "JSONCompactEachRow", params=text).bytes().splitlines()
             ]
 
-        run("SET output_format_json_quote_64bit_integers = 0, mutations_sync = 1", {})
+        run("SET output_format_json_quote_64bit_integers = 0, mutations_sync = 1")
         for name in (RAW, *AGGREGATES):
             for table in tables(DATASETS[name], EXAMPLE):
                 if table.name in (name, f"{name}_latest"):
-                    run(create_statement(table), {})
+                    run(create_statement(table))
         yield run
 
 
 def insert(query: Query, readings: list[Reading]) -> None:
     """Twice, in two parts: only FINAL merges them. Produced now, or the TTL would take them."""
-    query(f"TRUNCATE TABLE {RAW}", {})
+    query(f"TRUNCATE TABLE {RAW}")
     rows = ", ".join(
         f"({r.meter_id}, {r.building_id}, {r.at.timestamp()}, {r.power_kw!r}, {r.voltage_v!r}, {r.status}, "
         f"{'NULL' if r.sequence is None else r.sequence}, 'smart-meter-data', 0, {r.offset}, now())"
         for r in readings
     )
     for _ in range(2):
-        query(f"INSERT INTO {RAW} VALUES {rows}", {})
+        query(f"INSERT INTO {RAW} VALUES {rows}")
 
 
 def recomputed(query: Query, dataset: str) -> dict[tuple[int, datetime], dict[str, Any]]:
@@ -118,25 +117,32 @@ def test_the_comparison_in_slices_finds_one_row_altered_lost_or_invented(
     declared, key = DATASETS[dataset], DATASETS[dataset].order_by[0]
     sql = (EXPECTED / f"{dataset}.sql").read_text()
     names = ", ".join(field.name for field in declared.latest.fields)
-    query(f"TRUNCATE TABLE {dataset}", {})
+    query(f"TRUNCATE TABLE {dataset}")
     query(
         f"INSERT INTO {dataset} ({names}, topic, partition, offset, produced_at) "
         f"SELECT {names}, '{dataset}', 0, rowNumberInAllBlocks(), now() FROM ({sql}) AS t",
         declared.parameters,
     )
-    [[rows]] = query(f"SELECT count() FROM {dataset}", {})
+    [[rows]] = query(f"SELECT count() FROM {dataset}")
     all_equal = compare(declared, LATER, query)
     assert (all_equal.equal, all_equal.failures) == (rows, [])
 
     # Neither of the key nor of what the engine computes, whichever the dataset has.
     altered = next(f.name for f in declared.latest.fields if f.type in ("double", "long") and f.name != "event_count")
     at = f"window_start = '{START:%Y-%m-%d %H:%M:%S}' AND {key}"
-    query(f"ALTER TABLE {dataset} UPDATE {altered} = {altered} + 1 WHERE {at} = 1", {})
-    query(f"ALTER TABLE {dataset} DELETE WHERE {at} = 2", {})
-    query(f"INSERT INTO {dataset} SELECT * REPLACE (77 AS {key}) FROM {dataset} WHERE {at} = 0", {})
+    query(f"ALTER TABLE {dataset} UPDATE {altered} = {altered} + 1 WHERE {at} = 1")
+    query(f"ALTER TABLE {dataset} DELETE WHERE {at} = 2")
+    query(f"INSERT INTO {dataset} SELECT * REPLACE (77 AS {key}) FROM (SELECT * FROM {dataset} WHERE {at} = 0)")
     comparison = compare(declared, LATER, query)
     assert comparison.differing == {"altered": 1, "missing": 1, "unexpected": 1}
     told = "\n".join(comparison.failures)
     assert f"{dataset}: {key} 1, window_start 2026-01-05 18:00:00.000 {altered} is " in told
     assert f"{key} 2, window_start 2026-01-05 18:00:00.000 is not in the table" in told
     assert f"{key} 77, window_start 2026-01-05 18:00:00.000 is in the table, and there are no readings" in told
+
+
+def test_the_statistics_of_30_s_and_5_min_are_recomputed_alike() -> None:
+    short, long = ((EXPECTED / f"meter_stats_{window}.sql").read_text() for window in ("30s", "5min"))
+    assert (
+        short.replace("meter_stats_30s", "meter_stats_5min").replace("INTERVAL 30 SECOND", "INTERVAL 5 MINUTE") == long
+    )

@@ -66,6 +66,7 @@ def test_documents_with_an_end_are_not_streamed(name: str) -> None:
         ("JSON", "application/json; charset=UTF-8"),
         ("JSONCompact", "application/json; charset=UTF-8"),
         ("JSONEachRow", "application/x-ndjson; charset=UTF-8"),
+        ("JSONL", "application/x-ndjson; charset=UTF-8"),
         ("PrettyCompact", "text/plain; charset=UTF-8"),
         ("Native", "application/octet-stream"),
         ("Parquet", "application/octet-stream"),

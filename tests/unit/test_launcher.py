@@ -2,11 +2,11 @@
 
 import ast
 import os
+import runpy
 import subprocess
 import sys
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,19 +14,16 @@ RUN = Path(__file__).parents[2] / "run"
 
 
 @pytest.fixture
-def launcher(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    loader = SourceFileLoader("launcher", str(RUN))
-    module = ModuleType("launcher")
-    loader.exec_module(module)
-    return module
+def launcher() -> SimpleNamespace:
+    """What the file defines."""
+    return SimpleNamespace(**runpy.run_path(str(RUN), run_name="launcher"))
 
 
 def test_a_python_that_is_too_old_can_still_read_it() -> None:
     ast.parse(RUN.read_text(), feature_version=(3, 6))
 
 
-def test_a_python_that_is_too_old_is_told_of_a_newer_one_that_is_there(launcher: ModuleType) -> None:
+def test_a_python_that_is_too_old_is_told_of_a_newer_one_that_is_there(launcher: SimpleNamespace) -> None:
     with pytest.raises(launcher.Missing) as caught:
         launcher.check_python((3, 6, 15), ["python3.13", "python3.11"])
 
@@ -36,12 +33,12 @@ def test_a_python_that_is_too_old_is_told_of_a_newer_one_that_is_there(launcher:
     )
 
 
-def test_a_python_that_is_too_old_and_alone_is_told_to_be_joined(launcher: ModuleType) -> None:
+def test_a_python_that_is_too_old_and_alone_is_told_to_be_joined(launcher: SimpleNamespace) -> None:
     with pytest.raises(launcher.Missing, match=r"^Python 3\.10 is too old, 3\.11 or later is needed; install one, "):
         launcher.check_python((3, 10, 0), [])
 
 
-def test_a_python_that_is_new_enough_is_taken(launcher: ModuleType) -> None:
+def test_a_python_that_is_new_enough_is_taken(launcher: SimpleNamespace) -> None:
     launcher.check_python((3, 11, 0), [])
     launcher.check_python((3, 14, 0), [])
     launcher.check_venv(sys.version_info)

@@ -12,6 +12,7 @@ from clickhouse import ddl
 from clickhouse.ddl import EXAMPLE, Column, Table
 from clickhouse.dead_letters.tables import dead_letter_tables
 from clickhouse.tables import normalised
+from infra.base.kafka_connection import KafkaConnection
 from infra.deploy.changes import (
     Change,
     CreateTopic,
@@ -285,8 +286,15 @@ def test_what_is_not_declared_is_named_and_left_alone() -> None:
     assert plan.exit_code == 0
 
 
+class Secured(KafkaConnection):
+    """A connection with a password."""
+
+    def clickhouse(self) -> dict[str, str]:
+        return {**super().clickhouse(), "kafka_sasl_password": "secret"}
+
+
 def test_a_password_does_not_show_and_does_not_differ() -> None:
-    connection = ddl.Connection("b:1", "http://u:secret@r", {"kafka_sasl_password": "'secret'"})
+    connection = ddl.Connection(Secured(brokers="b:1"), "http://u:secret@r")
     queue = {table.name: normalised(table) for table in ddl.tables(RAW, connection)}["raw_data_queue"]
     assert "secret" not in " ".join(queue.settings.values())
     assert queue.settings["format_avro_schema_registry_url"] == "'http://u:[HIDDEN]@r'"

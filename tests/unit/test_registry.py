@@ -83,6 +83,10 @@ def test_unknown_is_an_answer_and_is_not_kept() -> None:
         error(429, 429),
         (404, "<html>not here</html>"),
         (200, ""),
+        (404, "[40403]"),
+        (200, {"id": 7}),
+        (200, ["text"]),
+        (200, {"schema": None}),
     ],
 )
 def test_down_is_not_unknown(fault: Answer) -> None:

@@ -73,7 +73,8 @@ def stream_lag(progress: Mapping[str, Any], ends: Mapping[str, Mapping[int, int]
     """How far each grain is behind the end of the topic that it reads."""
     figures = []
     for grain, told in progress.get("grains", {}).items():
-        for topic, reached in (told["progress"].get("end_offsets") or {}).items():
+        for topic, offsets in (told["progress"].get("end_offsets") or {}).items():
+            reached = offsets or {}
             behind = sum(
                 max(0, end - int(reached.get(str(partition), 0))) for partition, end in ends.get(topic, {}).items()
             )

@@ -5,10 +5,10 @@ import signal
 import time
 from threading import Event
 
-from confluent_kafka import Message, Producer
+from confluent_kafka import Message
 from prometheus_client import CollectorRegistry, start_http_server
 
-from infra.base import parts
+from infra.base import kafka_client, parts
 from infra.base.errors import SmartmeterError
 from infra.base.events import event
 from infra.base.loopback import HOST, chosen_port
@@ -81,16 +81,8 @@ class Writer:
         self._encoder: Encoder | None = None
         self._waiting: list[dict[str, object]] = []
         self.acknowledged = 0
-        self._producer = Producer(
-            {
-                "bootstrap.servers": settings.kafka_brokers,
-                "enable.idempotence": True,
-                "compression.type": "lz4",
-                "message.timeout.ms": 0,
-                "queue.buffering.max.messages": QUEUED_MAX,
-                "log_level": 0,
-            }
-        )
+        quiet = {"queue.buffering.max.messages": QUEUED_MAX, "log_level": 0}
+        self._producer = kafka_client.producer(settings.kafka, quiet)
 
     def write(self, rows: list[dict[str, object]]) -> None:
         """Send rows, or keep them while the registry does not know the schema or does not answer."""

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from clickhouse.ddl import consumer_group, literal, names
 from clickhouse.dead_letters.tables import LATEST as DEAD_LETTERS
-from infra.base.clickhouse_client import connect
-from infra.base.errors import SmartmeterError
+from infra.base import kafka_client
+from infra.base.clickhouse_client import UNANSWERED, connect
+from infra.base.errors import SmartmeterError, first_line
 from infra.base.settings import Settings
 from infra.operations.metrics.figures import Figure, of_batches, predict_lag, stream_lag
 from infra.stack.stack import Stack
@@ -66,8 +66,8 @@ class Sources:
         for source, ask in asks.items():
             try:
                 gathered.figures += ask()
-            except (SmartmeterError, KafkaException, ClickHouseError) as error:
-                gathered.silent[source] = next(iter(str(error).splitlines()), type(error).__name__)[:300]
+            except (*UNANSWERED, KafkaException) as error:
+                gathered.silent[source] = first_line(error)
         return gathered
 
     def late(self) -> tuple[int, int] | None:
@@ -99,7 +99,7 @@ class Sources:
 
     def _kafka(self) -> list[Figure]:
         if self._admin is None:
-            self._admin = AdminClient({"bootstrap.servers": self._settings.kafka_brokers, "log_level": 0})
+            self._admin = kafka_client.admin(self._settings.kafka, {"log_level": 0})
         ends = _ends(self._admin, [dataset.topic for dataset in self._datasets.values()])
         told = [Figure("end_offset_messages", "kafka", topic, sum(found.values())) for topic, found in ends.items()]
         told += _clickhouse_lag(self._admin, self._datasets, ends)
