@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -133,9 +134,14 @@ class Demo:
         self.console.print(f"the stream runs after {self.seconds['stream starts']:.0f} s", highlight=False)
 
     def _down(self, stack: Stack) -> None:
-        with progress_line() as line:
-            line("stopping everything")
-            stack.down()
+        """Stop everything, however often somebody presses Ctrl-C meanwhile."""
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            with progress_line() as line:
+                line("stopping everything")
+                stack.down()
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def _stream_runs(self) -> bool:
         grains = read_progress(self.data_dir).get("grains", {})

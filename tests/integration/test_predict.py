@@ -18,7 +18,7 @@ from infra.base.columns import Column, take
 from infra.base.settings import Settings, load_settings
 from infra.base.wait import until
 from infra.stack import processes
-from infra.stack.stack import DEFAULT_PORTS, Stack
+from infra.stack.stack import Stack
 from ml import model as models
 from ml.features import FEATURES, PROFILE_CELLS
 from ml.history import features_of, merged
@@ -43,15 +43,9 @@ Results = dict[tuple[int, int], tuple[Any, ...]]
 
 
 @pytest.fixture(scope="module")
-def own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A stack of its own with every contract, so that no other test's rows are judged."""
-    stack = Stack(tmp_path_factory.mktemp("predict"))
-    stack.up(dict.fromkeys(DEFAULT_PORTS, 0))
-    subprocess.run(
-        [SMARTMETER, "apply", "--data-dir", str(stack.data_dir)], check=True, capture_output=True, timeout=PATIENCE_S
-    )
-    yield load_settings(stack.data_dir)
-    stack.down()
+def own_settings(applied: Stack) -> Settings:
+    """The stack whose table of features no other test writes to."""
+    return load_settings(applied.data_dir)
 
 
 class Service:

@@ -1,43 +1,73 @@
 """A terminal for a command: what it wrote there, and what a person sees in the end."""
 
+import codecs
 import fcntl
 import os
 import pty
 import re
 import struct
 import subprocess
+import sys
 import termios
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 COLUMNS, LINES = 120, 40
 CONTROL = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|\x1b\]8;.*?(?:\x1b\\|\x07)|\r|\n")
 
-
-def run_in_terminal(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
-    """Run a command on a terminal of its own; gives its exit code and every byte that it wrote, as text."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
-    process = subprocess.Popen(
-        command, stdin=slave, stdout=slave, stderr=slave, env={**environment, "TERM": "xterm-256color"}
-    )
-    os.close(slave)
-    written = bytearray()
-    try:
-        while chunk := read(master):
-            written += chunk
-        return process.wait(), written.decode()
-    finally:
-        os.close(master)
-        process.kill()
-        process.wait()
+OWN_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 
-def read(master: int) -> bytes:
-    """What is there next; nothing when the last one who writes has closed it, which Linux tells as an error."""
-    try:
-        return os.read(master, 65536)
-    except OSError:
-        return b""
+class Terminal:
+    """A command on a terminal of its own; what it wrote there so far is `written`."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.written = ""
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+        environment = {**environment, "TERM": "xterm-256color"}
+        # In a session whose terminal this is: so Ctrl-C reaches all that the command runs, as a person's does.
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", OWN_TERMINAL, *command], stdin=slave, stdout=slave, stderr=slave, env=environment
+        )
+        os.close(slave)
+
+    def read_until(self, text: str) -> None:
+        """Return when the command has written `text`; fails when it ends before."""
+        while text not in self.written:
+            assert self._read(), self.written
+
+    def press(self, key: bytes) -> None:
+        os.write(self._master, key)
+
+    def wait(self) -> int:
+        """Read to the end; gives the exit code."""
+        while self._read():
+            pass
+        return self._process.wait()
+
+    def _read(self) -> bool:
+        """False when the last one who writes has closed the terminal, which Linux tells as an error."""
+        try:
+            chunk = os.read(self._master, 65536)
+        except OSError:
+            return False
+        self.written += self._decode(chunk)
+        return bool(chunk)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._master)
 
 
 def shown(written: str) -> list[str]:

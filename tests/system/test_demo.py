@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from tests.system.noise import NOISE
-from tests.system.terminal import run_in_terminal, shown
+from tests.system.terminal import Terminal, shown
 
 SMARTMETER = str(Path(sys.executable).with_name("smartmeter"))
 MOVING = re.compile("waiting for|sent until|starting|fetching|recomputed, |[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]")
@@ -16,7 +16,8 @@ MOVING = re.compile("waiting for|sent until|starting|fetching|recomputed, |[⠋�
 
 def test_the_demo_ends_verified_and_leaves_a_clean_screen_and_nothing_that_runs(tmp_path: Path) -> None:
     data_dir = tmp_path / "demo"
-    code, written = run_in_terminal([SMARTMETER, "demo", "--data-dir", str(data_dir)], os.environ)
+    with Terminal([SMARTMETER, "demo", "--data-dir", str(data_dir)], os.environ) as terminal:
+        code, written = terminal.wait(), terminal.written
     screen = "\n".join(shown(written))
 
     assert code == 0, screen
@@ -29,7 +30,26 @@ def test_the_demo_ends_verified_and_leaves_a_clean_screen_and_nothing_that_runs(
     assert MOVING.search(screen) is None, MOVING.search(screen)
     assert len(screen.splitlines()) < 140
     assert (data_dir / "dashboards.html").stat().st_size > 100_000
-    assert [process.pid for process in psutil.process_iter() if str(data_dir) in " ".join(command_line(process))] == []
+    assert still_running(data_dir) == []
+
+
+def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path) -> None:
+    """However often somebody presses Ctrl-C."""
+    data_dir = tmp_path / "demo"
+    with Terminal([SMARTMETER, "demo", "--data-dir", str(data_dir)], os.environ) as terminal:
+        terminal.read_until("$ smartmeter apply")
+        assert len(still_running(data_dir)) > 3
+        terminal.press(b"\x03")
+        terminal.read_until("stopping everything")
+        terminal.press(b"\x03")
+        assert terminal.wait() != 0
+        assert "Traceback" not in terminal.written
+    assert still_running(data_dir) == []
+
+
+def still_running(data_dir: Path) -> list[int]:
+    """Processes that belong to a data directory."""
+    return [process.pid for process in psutil.process_iter() if str(data_dir) in " ".join(command_line(process))]
 
 
 def precision(screen: str, name: str) -> float:
