@@ -10,6 +10,8 @@ from typing import Any
 from pyspark.errors import StreamingQueryException
 from pyspark.sql.streaming.query import StreamingQuery
 
+from infra.base.backoff import Backoff
+from infra.base.errors import first_line
 from infra.base.share_limit import ShareLimit, TooManyBadMessages
 from stream_processing.context import Context
 from stream_processing.framing import COUNTS, names_unknown_id
@@ -22,37 +24,36 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 HEALTHY_AFTER_S = 60.0
 POLL_S = 0.5
 
-Log = Callable[[str], None]
-
 
 @dataclass
 class Run:
-    """One grain's query as it goes: when to try again, and what went wrong last."""
+    """One grain's query: its progress, its last error, and when to start it again."""
 
     grain: Grain
     pace: Pace
     ids: SchemaIds
     query: StreamingQuery | None = None
+    backoff: Backoff = field(default_factory=lambda: Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S))
     started_at: float = 0.0
-    failures: int = 0
     retry_at: float = 0.0
     error: str | None = None
     progress: dict[str, Any] = field(default_factory=dict)
 
 
 class Application:
-    """Runs every grain until told to stop. One that fails does not stop the others.
+    """Runs every grain until it is asked to stop. A grain that fails does not stop the others.
 
-    Each query resumes from its checkpoint. A failed batch is run again with the same input, and what it had already
-    written is written twice: harmless by law 3. An unreachable broker or registry is a failure like any other, retried
-    for ever; no message is skipped because of it. But when too great a share of a batch cannot be read, everything ends
-    with TooManyBadMessages: leaving out so much would be a silent loss, and trying again the same.
+    Each query resumes from its checkpoint. A failed batch runs again with the same input, and what it had written
+    already is written twice, which is harmless by law 3. An unreachable broker or registry is a failure like any other:
+    the query starts again, for ever if need be, and skips no message. Only where too great a share of a batch is
+    unreadable does everything end, with TooManyBadMessages: to go on would be a silent loss, and to retry cannot help.
+    `tell` gets a sentence for each start and failure.
     """
 
-    def __init__(self, context: Context, settings: StreamSettings, checkpoints: Path, log: Log) -> None:
+    def __init__(self, context: Context, settings: StreamSettings, checkpoints: Path, tell: Callable[[str], None]):
         self._context = context
         self._checkpoints = checkpoints
-        self._log = log
+        self._tell = tell
         self._limit = ShareLimit(settings.max_unreadable_share)
         pace = paces(context.grains, settings)
         self._runs = {
@@ -61,7 +62,7 @@ class Application:
         }
 
     def run(self, stopping: Callable[[], bool], report: Callable[[dict[str, Any]], None]) -> None:
-        """Run until `stopping()`; `report` gets `state()` twice a second. The queries are stopped on the way out."""
+        """Run until `stopping()`, then stop the queries; `report` gets `state()` twice a second."""
         try:
             while not stopping():
                 for name, run in self._runs.items():
@@ -78,7 +79,7 @@ class Application:
         return {
             name: {
                 "state": "running" if run.query is not None and run.query.isActive else "waiting",
-                "restarts": run.failures,
+                "restarts": run.backoff.failures,
                 "error": run.error,
                 "progress": run.progress,
             }
@@ -96,30 +97,28 @@ class Application:
         if not run.query.isActive:
             failure, run.query = run.query.exception(), None
             self._attempt(name, run, lambda: self._recover(run, failure))
-        elif run.failures and time.monotonic() - run.started_at > HEALTHY_AFTER_S:
-            run.failures, run.error = 0, None
+        elif run.backoff.failures and time.monotonic() - run.started_at > HEALTHY_AFTER_S:
+            run.backoff.succeeded()
+            run.error = None
 
     def _attempt(self, name: str, run: Run, step: Callable[[], None]) -> None:
-        """Do the step; if it fails, note why and when to try again. Nothing is given up, and nothing is hidden."""
+        """Do the step. If it fails, record why, and when the query is to start again."""
         try:
             step()
-        except Exception as error:  # noqa: BLE001 - whatever ended a query, it is reported and run again
-            pause_s = min(FIRST_PAUSE_S * 2**run.failures, LONGEST_PAUSE_S)
-            run.failures += 1
-            run.error = _first_line(error)
+        except Exception as error:  # noqa: BLE001 - whatever ended a query, it is reported and the query runs again
+            pause_s = run.backoff.failed(error)
+            run.error = first_line(error)
             run.retry_at = time.monotonic() + pause_s
-            self._log(f"{name}: {run.error}; trying again in {pause_s:g} s")
+            self._tell(f"{name}: {run.error}; trying again in {pause_s:g} s")
 
     def _start(self, name: str, run: Run) -> None:
         context, grain, pace = self._context, run.grain, run.pace
         run.ids.refresh()
         topic = context.datasets[grain.source].topic
         source = context.kafka.stream(context.spark, topic, pace.max_messages_per_trigger)
-        rows = grain.prepare(run.ids.decode(source), context.datasets)
-        rows = rows.withWatermark(grain.event_time, f"{pace.lateness_s} seconds")
-        aggregated = grain.aggregate(rows, context.datasets)
+        rows = grain.rows(run.ids.decode(source), context.datasets, pace.lateness_s)
         run.query = (
-            context.kafka.sink(grain.messages(aggregated, context.datasets, context.schema_ids(grain)))
+            context.kafka.sink(grain.messages(rows, context.datasets, context.schema_ids(grain)))
             .queryName(name)
             .outputMode(grain.output_mode)
             .option("checkpointLocation", str(self._checkpoints / name))
@@ -127,10 +126,10 @@ class Application:
             .start()
         )
         run.started_at = time.monotonic()
-        self._log(f"{name}: reads {topic}, writes {', '.join(grain.emits)}")
+        self._tell(f"{name}: reads {topic}, writes {', '.join(grain.emits)}")
 
     def _recover(self, run: Run, failure: StreamingQueryException | None) -> None:
-        """After a schema id that is not known yet: learn it and go on at once. Any other failure is raised."""
+        """After a schema id that is not known yet, learn it, so that the query starts again at once; raise the rest."""
         if failure is None:
             raise RuntimeError("the query ended without an error, though nobody stopped it")
         if not names_unknown_id(failure):
@@ -139,42 +138,42 @@ class Application:
         topic = context.datasets[run.grain.source].topic
         refused = run.ids.learn(context.kafka.since(context.spark, topic, unread))
         for schema_id in sorted(refused):
-            self._log(f"{topic}: schema id {schema_id} is not of its subject; messages that carry it are left out")
+            self._tell(f"{topic}: schema id {schema_id} is not of its subject; messages that carry it are unreadable")
 
 
 def _unread(run: Run) -> str:
-    """Where to look for new schema ids, as Spark's starting offsets: from the end of the last batch that went well."""
+    """Where new schema ids may be, as Spark's starting offsets: from the end of the last batch that succeeded."""
     offsets = run.progress.get("end_offsets")
     return json.dumps(offsets) if offsets else "earliest"
 
 
-def after(last: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
-    """What is known after a query told something: a batch says all, an idle query only how far it is.
+def after(last: dict[str, Any], newest: dict[str, Any]) -> dict[str, Any]:
+    """The progress to keep after a query's newest report: a batch reports everything, an idle query only its offsets.
 
-    After a restart in the middle of a batch an idle query may be the first to tell of that batch's end: Spark 4.1 ends
-    a batch that it runs again with an error in its report, after the batch is committed.
+    After a restart in the middle of a batch an idle query may be the first to report that batch's end: Spark 4.1 fails
+    in the report of a batch that it runs again, after the batch is committed.
     """
-    if told["watermark"] is not None or not last:
-        return told
-    return {**last, "end_offsets": told["end_offsets"]}
+    if newest["watermark"] is not None or not last:
+        return newest
+    return {**last, "end_offsets": newest["end_offsets"]}
 
 
 def check_share(progress: dict[str, Any], topic: str, limit: ShareLimit) -> None:
-    """Raise TooManyBadMessages where the batch left out more than the limit. `progress`: a `summary`.
+    """Raise TooManyBadMessages where more of a batch was unreadable than the limit allows. `progress`: a `summary`.
 
-    Judged is the last batch of each look, twice a second.
+    The application looks twice a second, each time at the last batch.
     """
-    read, left_out = progress["read"], progress["left_out"]
-    if limit.exceeded(left_out, read):
+    read, unreadable = progress["read"], progress["unreadable"]
+    if limit.exceeded(unreadable, read):
         raise TooManyBadMessages(
-            f"{topic}: {left_out} of {read} messages of batch {progress['batch']} cannot be read, more than "
+            f"{topic}: {unreadable} of {read} messages of batch {progress['batch']} cannot be read, more than "
             f"{limit.max_share:.1%}: mend what writes them; started again it goes on after this batch "
             "(STREAM_MAX_UNREADABLE_SHARE=1 lets it go on whatever comes)"
         )
 
 
 def summary(progress: dict[str, Any]) -> dict[str, Any]:
-    """What a person or a monitor wants of Spark's progress of a batch: rows, seconds, watermark, offsets, state."""
+    """Of Spark's progress of a batch what people and monitors need: rows, seconds, watermark, offsets, state."""
     counts = progress.get("observedMetrics", {}).get(COUNTS, {})
     state = progress["stateOperators"][0] if progress["stateOperators"] else {}
     return {
@@ -183,7 +182,7 @@ def summary(progress: dict[str, Any]) -> dict[str, Any]:
         "batch_s": progress["durationMs"].get("triggerExecution", 0) / 1000,
         "rows": progress["numInputRows"],
         "read": counts.get("read", 0),
-        "left_out": counts.get("left_out", 0),
+        "unreadable": counts.get("unreadable", 0),
         "rows_per_s": progress.get("processedRowsPerSecond", 0.0),
         "watermark": progress.get("eventTime", {}).get("watermark"),
         "end_offsets": progress["sources"][0]["endOffset"],
@@ -191,7 +190,3 @@ def summary(progress: dict[str, Any]) -> dict[str, Any]:
         "state_rows": state.get("numRowsTotal", 0),
         "state_bytes": state.get("memoryUsedBytes", 0),
     }
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:500]

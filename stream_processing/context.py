@@ -1,4 +1,4 @@
-"""What every streaming and batch run works with, built once in the entry point."""
+"""What every streaming and batch run needs, built once in the entry point."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from stream_processing.kafka import Kafka
 
 @dataclass(frozen=True)
 class Context:
-    """A session, the services, and what is declared."""
+    """The session, the services, and the declared datasets and grains."""
 
     spark: SparkSession
     kafka: Kafka

@@ -16,7 +16,7 @@ UNKNOWN_ID = "unknown schema id"
 COUNTS = "messages"
 FIXED_BYTES = {"double": 8, "boolean": 1}
 VARINT_BYTES = {"int": 5, "long": 9, "timestamp-millis": 9}
-"""Bytes at most; a tenth of a long comes only with numbers beyond 2^62, which no contract allows."""
+"""Bytes at most; a long takes a tenth byte only for numbers beyond 2^62, which no contract allows."""
 
 
 def decode(
@@ -26,15 +26,15 @@ def decode(
     refused: Collection[int] = (),
     counted_as: str | Observation = COUNTS,
 ) -> DataFrame:
-    """Kafka rows to rows with the reader's fields beside `partition`, `offset` and `timestamp` as `produced_at`.
+    """Kafka's rows to rows of the reader's fields, `partition`, `offset`, and the message's time as `produced_at`.
 
-    `writers` maps each known schema id to its writer's schema. A value that cannot be read (empty, no framing, a body
-    that does not parse, an id in `refused`) or lies outside the contract's bounds gives no row. An id in neither
-    makes the task fail with UNKNOWN_ID and the number: the caller asks the registry and starts again, so no message
-    is skipped while its schema is still unknown.
+    `writers` maps each known schema id to its writer's schema. A message gives no row where its value is unreadable
+    (empty, no framing, a body that does not parse, an id in `refused`) or outside the contract's bounds. An id in
+    neither makes the task fail with UNKNOWN_ID and the number. The caller then asks the registry and starts again, so
+    no message is skipped while its schema is still unknown.
 
-    `counted_as` names an observation of what passed (`DataFrame.observe`, part of a query's progress): `read`, the
-    messages, and `left_out`, those with a value that gave no row.
+    `counted_as` names an observation (`DataFrame.observe`, part of a query's progress) of `read`, all messages, and
+    `unreadable`, those that have a value and gave no row.
     """
     start = F.substring("value", 1, HEADER_BYTES)
     body = F.expr(f"substring(value, {HEADER_BYTES + 1})")
@@ -45,43 +45,43 @@ def decode(
     expected = [*writers, *refused]
     framed = (F.length("value") > HEADER_BYTES) & (F.substring("value", 1, 1) == F.lit(b"\0"))
     unknown = framed & ~start.isin([header(schema_id) for schema_id in expected])
-    complaint = F.concat(F.lit(f"{UNKNOWN_ID} "), F.conv(F.hex(F.substring("value", 2, 4)), 16, 10))
-    read = F.when(unknown, F.raise_error(complaint).cast(_row_type(reader))).otherwise(known)
+    unknown_id = F.concat(F.lit(f"{UNKNOWN_ID} "), F.conv(F.hex(F.substring("value", 2, 4)), 16, 10))
+    read = F.when(unknown, F.raise_error(unknown_id).cast(_row_type(reader))).otherwise(known)
     filled = (F.length("value") > 0).alias("filled")
     position = ("partition", "offset", F.col("timestamp").alias("produced_at"))
     body_length = (F.length("value") - HEADER_BYTES).alias("body_length")
     decoded = messages.select(*position, read.alias("record"), filled, start.alias("start"), body_length)
-    # A body that does not parse becomes a row of nulls, so a field that is never null tells.
+    # A body that does not parse becomes a row of nulls: then a field that is never null is null.
     required = next(field.name for field in reader.fields if not field.nullable)
     is_read = F.col("record")[required].isNotNull() & _is_whole(reader, writers)
     is_kept = F.coalesce(is_read & in_contract(reader, of="record."), F.lit(False))
-    counts = F.count(F.lit(1)).alias("read"), F.count_if(F.col("filled") & ~is_kept).alias("left_out")
-    # The observation is also a fence: Spark would push the filters below the decoding, and decode once for each field.
+    counts = F.count(F.lit(1)).alias("read"), F.count_if(F.col("filled") & ~is_kept).alias("unreadable")
+    # Spark pushes no filter below an observation. Without it Spark would decode once for each field in a filter.
     decoded = decoded.observe(counted_as, *counts)
     readable = decoded.where(is_read)
     return readable.select("partition", "offset", "produced_at", "record.*").where(in_contract(reader))
 
 
 def names_unknown_id(error: BaseException) -> bool:
-    """Whether this is how `decode` fails of an id that it does not know.
+    """Whether `decode` failed because it does not know a schema id.
 
-    Told by the number: a failed query of any kind shows its plan, and the words stand there too.
+    The number after UNKNOWN_ID decides: every failed query shows its plan, in which UNKNOWN_ID itself stands, too.
     """
     return re.search(rf"{UNKNOWN_ID} \d", str(error)) is not None
 
 
 def _is_whole(reader: Record, writers: Mapping[int, str]) -> Column:
-    """True unless bytes follow the record: Spark's decoder does not look, and every other consumer refuses them.
+    """True unless bytes follow the record: Spark's decoder ignores those, and every other consumer refuses them.
 
-    Told by the length that the values must have, where they tell it: a writer with strings, decimals or fields that
-    the reader lacks is taken at its word.
+    The body must have the length that its values take when encoded. For a writer with strings, decimals or fields that
+    the reader lacks that length is not known, and any is accepted.
     """
     whole = F.lit(True)
     known = {field.name for field in reader.fields}
     for schema_id, writer in writers.items():
         try:
             fields = parse_record(writer, f"schema {schema_id}").fields
-        except ContractError:  # not of the contracts' part of Avro, so its length does not follow from values
+        except ContractError:  # it uses more of Avro than contracts may, so its length does not follow from values
             continue
         if all(field.type in FIXED_BYTES | VARINT_BYTES and field.name in known for field in fields):
             length = reduce(Column.__add__, (_encoded_bytes(field) for field in fields))
@@ -90,7 +90,7 @@ def _is_whole(reader: Record, writers: Mapping[int, str]) -> Column:
 
 
 def _encoded_bytes(field: Field) -> Column:
-    """Bytes of a decoded field: seven bits a byte of a zigzag integer, and one for the branch of a nullable one."""
+    """Bytes of an encoded field: one for each seven bits of a zigzag integer, and one for a nullable field's branch."""
     value = F.col(f"record.{field.name}")
     if field.type in FIXED_BYTES:
         size = F.lit(FIXED_BYTES[field.type])
@@ -108,17 +108,17 @@ def _encoded_bytes(field: Field) -> Column:
 def in_contract(record: Record, of: str = "") -> Column:
     """True where every field lies within the bounds that the contract states; NaN lies within none.
 
-    `of` is what comes before the fields' names, where they are those of a struct.
+    `of` is the prefix of the fields' names where they are in a struct, such as "record.".
     """
-    kept = F.lit(True)
+    in_bounds = F.lit(True)
     for field in record.fields:
         column = F.col(f"{of}{field.name}")
         value = F.unix_millis(column) if field.type == "timestamp-millis" else column
         if field.minimum is not None:
-            kept &= value.isNull() | (value >= field.minimum)
+            in_bounds &= value.isNull() | (value >= field.minimum)
         if field.maximum is not None:
-            kept &= value.isNull() | (value <= field.maximum)
-    return kept
+            in_bounds &= value.isNull() | (value <= field.maximum)
+    return in_bounds
 
 
 def spark_type(field: Field) -> str:

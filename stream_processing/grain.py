@@ -1,10 +1,11 @@
-"""What a grain is: one streaming query, its key and window, and the datasets that it emits."""
+"""What a grain is: one streaming query, from the decoded events of its source to messages of each dataset it emits."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
-from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
 from typing import Literal
 
 from pyspark.sql import Column, DataFrame
@@ -15,59 +16,101 @@ from schemas.manifest import RAW, Dataset
 from stream_processing.framing import message
 
 Datasets = Mapping[str, Dataset]
-Fields = Mapping[str, Column]
+Fields = Callable[[Dataset], Mapping[str, Column]]
+"""A dataset's fields by name, as columns over a grain's rows."""
+
+
+def as_decoded(events: DataFrame, _datasets: Datasets) -> DataFrame:
+    """The default of `Grain.prepare`: the source's events are the rows to aggregate."""
+    return events
 
 
 @dataclass(frozen=True)
 class Grain:
-    """One query: rows of `source` are grouped by key and window and emitted as messages of each dataset in `emits`.
+    """One query. It groups events of `source` by a key and a window, and emits one message per group and dataset.
 
-    `prepare` makes rows of the source's decoded events, `aggregate` groups them to one row per key and window, and each
-    of `emits` gives a dataset's fields by name over that row. All are pure. In `append` mode a window is emitted once,
-    when the watermark has passed its end; in `update` mode whenever it changed. `event_time` is the watermark's column,
-    `lateness_s` how far it stays behind the newest (None: as far as the application's settings say). A row also
-    depends on what lies up to `context_s` before its window.
+    `name` is the query's and its checkpoint's. `prepare` and `aggregate` are pure: the first makes rows of the source's
+    decoded events, the second groups them to one row per key and window. In `append` mode Spark emits a window once,
+    when the watermark has passed its end; in `update` mode whenever it has changed. `event_time` is the watermark's
+    column. The watermark stays `lateness_s` behind the newest event (None: as far as the application's settings say). A
+    row also depends on events up to `context_s` before its window. `parameters` are values on which `aggregate` relies:
+    where a manifest states one of them, it must state the same. `emits` comes from the files in
+    `stream_processing/datasets` that name this grain.
     """
 
+    name: str
     source: str
-    event_time: str
     window_s: int
     output_mode: Literal["append", "update"]
-    prepare: Callable[[DataFrame, Datasets], DataFrame]
     aggregate: Callable[[DataFrame, Datasets], DataFrame]
-    emits: Mapping[str, Callable[[Dataset], Fields]]
+    prepare: Callable[[DataFrame, Datasets], DataFrame] = as_decoded
+    event_time: str = "window_start"
     lateness_s: int | None = None
     context_s: int = 0
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    emits: Mapping[str, Fields] = field(default_factory=dict)
 
-    def messages(self, aggregated: DataFrame, datasets: Datasets, schema_ids: Mapping[str, int]) -> DataFrame:
-        """One Kafka message (`window_start`, `topic`, `key`, `value`) per aggregated row and emitted dataset."""
-        each = [
+    def rows(self, events: DataFrame, datasets: Datasets, lateness_s: int | None = None) -> DataFrame:
+        """The source's decoded events to one row per key and window; a stream needs `lateness_s`, a batch does not.
+
+        Raises SmartmeterError where a manifest states a parameter that differs from the source's or from the grain's.
+        """
+        self._check_parameters(datasets)
+        prepared = self.prepare(events, datasets)
+        if lateness_s is not None:
+            prepared = prepared.withWatermark(self.event_time, f"{lateness_s} seconds")
+        return self.aggregate(prepared, datasets)
+
+    def messages(self, rows: DataFrame, datasets: Datasets, schema_ids: Mapping[str, int]) -> DataFrame:
+        """One Kafka message (`window_start`, `topic`, `key`, `value`) for each of `rows` and each emitted dataset."""
+        structs = [
             message(datasets[name], schema_ids[name], fields(datasets[name])) for name, fields in self.emits.items()
         ]
-        return aggregated.select("window_start", F.explode(F.array(*each)).alias("message")).select(
+        return rows.select("window_start", F.explode(F.array(*structs)).alias("message")).select(
             "window_start", "message.*"
         )
 
+    def _check_parameters(self, datasets: Datasets) -> None:
+        source = datasets[self.source]
+        required = ((f"its source {source.name}", source.parameters), (f"grain {self.name}", self.parameters))
+        for name in self.emits:
+            for whose, parameters in required:
+                for key, stated in datasets[name].parameters.items():
+                    value = parameters.get(key, stated)
+                    if stated != value:
+                        raise SmartmeterError(
+                            f"{name}.yaml: {key} is {stated:g}, but {whose} counts with {value:g}: it must be {value:g}"
+                        )
+
 
 def load_grains() -> dict[str, Grain]:
-    """Every grain by its file's name in `stream_processing/grains`; sources come before what is made of them."""
-    files = sorted(Path(__file__).with_name("grains").glob("[a-z]*.py"))
-    return in_order({path.stem: import_module(f"stream_processing.grains.{path.stem}").GRAIN for path in files})
+    """Every grain by name, sources before what is made of them.
+
+    Each file in `stream_processing/datasets` is a dataset. It names the grain that emits it, as GRAIN, and gives its
+    `fields`. Raises SmartmeterError where two grains share a name, and as `in_order` does.
+    """
+    grains: dict[str, Grain] = {}
+    emits: dict[str, dict[str, Fields]] = {}
+    for dataset, module in _dataset_modules().items():
+        grain: Grain = module.GRAIN
+        if grains.setdefault(grain.name, grain) is not grain:
+            raise SmartmeterError(f"{dataset}.py: its grain is named {grain.name}, as another is; give it another name")
+        emits.setdefault(grain.name, {})[dataset] = module.fields
+    return in_order({name: replace(grain, emits=emits[name]) for name, grain in grains.items()})
+
+
+def _dataset_modules() -> dict[str, ModuleType]:
+    package = import_module("stream_processing.datasets")
+    names = sorted(module.name for module in iter_modules(package.__path__))
+    return {name: import_module(f"{package.__name__}.{name}") for name in names}
 
 
 def in_order(grains: Mapping[str, Grain]) -> dict[str, Grain]:
     """The grains with each behind the one that emits its source; otherwise by name.
 
-    Raises SmartmeterError where two emit one dataset, a source is emitted by none, or sources go in a circle.
+    Raises SmartmeterError where no grain emits a source, or sources go in a circle.
     """
-    emitter = {RAW: ""}
-    for name, grain in sorted(grains.items()):
-        for dataset in grain.emits:
-            if dataset in emitter:
-                raise SmartmeterError(
-                    f"grain {name}: {dataset} is emitted by {emitter[dataset] or 'producers'} already"
-                )
-            emitter[dataset] = name
+    emitter = {RAW: "", **{dataset: name for name, grain in grains.items() for dataset in grain.emits}}
     for name, grain in grains.items():
         if grain.source not in emitter:
             raise SmartmeterError(f"grain {name}: no grain emits its source {grain.source}; add one, or name another")

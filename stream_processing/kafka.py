@@ -10,8 +10,8 @@ from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from infra.base.kafka_connection import KafkaConnection
 
-Ranges = Mapping[int, Sequence[tuple[int, int]]]
-"""Partition → stretches of offsets [first, last), ascending and apart; every partition has at least one, if empty."""
+Extents = Mapping[int, Sequence[tuple[int, int]]]
+"""By partition: offsets [begin, end), ascending and apart. Every partition has at least one extent, if an empty one."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Kafka:
     connection: KafkaConnection
 
     def stream(self, spark: SparkSession, topic: str, max_messages_per_trigger: int) -> DataFrame:
-        """The topic from its beginning (or the checkpoint), transactions that were aborted left out.
+        """The topic from its beginning, or from where the checkpoint says; without messages of aborted transactions.
 
-        Data that retention removed before it was read is a failure, never skipped.
+        The query fails where retention has removed messages before they were read.
         """
         return (
             spark.readStream.format("kafka")
@@ -32,17 +32,17 @@ class Kafka:
             .load()
         )
 
-    def batch(self, spark: SparkSession, topic: str, ranges: Ranges | None = None) -> DataFrame:
-        """What the topic holds now within `ranges`; None: all of it."""
-        if ranges is None:
+    def batch(self, spark: SparkSession, topic: str, extents: Extents | None = None) -> DataFrame:
+        """What the topic holds now within `extents`; None: all of it."""
+        if extents is None:
             return self._read(spark, topic, "earliest", "latest")
-        # One read takes one range of each partition, so the second ranges are a second read, and so on.
-        turns = max(map(len, ranges.values()), default=0)
-        parts = [
-            self._read(spark, topic, _offsets(topic, ranges, turn, 0), _offsets(topic, ranges, turn, 1))
-            for turn in range(max(turns, 1))
+        # Spark reads one extent of each partition at a time, so the second extents are a second read, and so on.
+        turns = max([1, *map(len, extents.values())])
+        reads = [
+            self._read(spark, topic, _offsets(topic, extents, turn, 0), _offsets(topic, extents, turn, 1))
+            for turn in range(turns)
         ]
-        return reduce(DataFrame.unionByName, parts)
+        return reduce(DataFrame.unionByName, reads)
 
     def since(self, spark: SparkSession, topic: str, starting_offsets: str) -> DataFrame:
         """What the topic holds now, from `starting_offsets` ("earliest", or Spark's JSON) to its end."""
@@ -53,14 +53,14 @@ class Kafka:
         return spark.read.format("kafka").options(**self._source(topic), **options).load()
 
     def sink(self, messages: DataFrame) -> DataStreamWriter:
-        """A writer of `write`'s columns batch by batch; at least once, so readers merge by law 3."""
+        """A writer that gives each batch to `write`. It writes at least once, so readers merge by law 3."""
         return messages.writeStream.foreachBatch(lambda batch, _: self.write(batch))
 
     def write(self, messages: DataFrame) -> None:
-        """Write a batch of `window_start`, `topic`, `key`, `value`; returns when all of them are acknowledged.
+        """Write rows of `window_start`, `topic`, `key`, `value`; return when Kafka has acknowledged all of them.
 
-        One task writes, in the order of `window_start`: a batch may span many hours of event time, and a reader that
-        looks in while it is written would else take the rows that are still to come for late ones.
+        One task writes, in the order of `window_start`. A batch may span many hours of event time; in any other order a
+        reader that looks while it is written would take the rows still to come for late ones.
         """
         ordered = messages.repartition(1).sortWithinPartitions("window_start")
         ordered.select("topic", "key", "value").write.format("kafka").options(**self._producer()).save()
@@ -80,13 +80,13 @@ class Kafka:
         }
 
 
-def _offsets(topic: str, ranges: Ranges, turn: int, side: int) -> str:
-    """Spark's JSON for the starts (side 0) or ends (side 1) of each partition's stretch of that turn.
+def _offsets(topic: str, extents: Extents, turn: int, side: int) -> str:
+    """Spark's JSON for the begins (side 0) or ends (side 1) of each partition's extent of that turn.
 
-    A partition that has no more stretches gets an empty one at the end of its last.
+    A partition that has no more extents gets an empty one at the end of its last.
     """
-    chosen = {
-        str(partition): stretches[turn][side] if turn < len(stretches) else stretches[-1][1]
-        for partition, stretches in ranges.items()
+    offsets = {
+        str(partition): of_partition[turn][side] if turn < len(of_partition) else of_partition[-1][1]
+        for partition, of_partition in extents.items()
     }
-    return json.dumps({topic: chosen})
+    return json.dumps({topic: offsets})

@@ -1,6 +1,6 @@
 """Windows recomputed from the raw topic in batch, by the functions that the stream runs (law 8).
 
-Its rows win or tie by law 3, so it may run beside the stream, be interrupted, and run again.
+Its rows win or tie by law 3, so it may run beside the stream, and may be interrupted and run again.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from schemas.manifest import RAW
 from stream_processing.context import Context
 from stream_processing.framing import names_unknown_id
 from stream_processing.grain import Grain
-from stream_processing.kafka import Ranges
+from stream_processing.kafka import Extents
 from stream_processing.schema_ids import SchemaIds
 
 
@@ -35,7 +35,7 @@ class Span:
         return cls(*instants)
 
     def aligned(self, grains: Mapping[str, Grain]) -> "Span":
-        """Widened to whole windows of every grain: a row may be emitted only for a window that is read in full."""
+        """Widened to whole windows of every grain: only a window that is read in full may be emitted."""
         step = timedelta(seconds=lcm(*(grain.window_s for grain in grains.values())))
         return Span(
             self.start and self.start - (self.start - EPOCH) % step,
@@ -43,25 +43,25 @@ class Span:
         )
 
     def with_dependants(self, grains: Mapping[str, Grain]) -> "Span":
-        """Prolonged to the windows that look back into it."""
+        """Prolonged to the windows whose context lies in the span."""
         return Span(self.start, self.end and self.end + timedelta(seconds=max(g.context_s for g in grains.values())))
 
     def read_from(self, grains: Mapping[str, Grain]) -> datetime | None:
-        """Where reading begins, so that the first windows of the span have what they look at before their start."""
+        """Where reading begins, so that the first windows of the span have their context."""
         return self.start and self.start - timedelta(seconds=max(grain.context_s for grain in grains.values()))
 
 
-def repair(context: Context, ids: SchemaIds, span: Span, ranges: Ranges | None = None) -> dict[str, int]:
+def repair(context: Context, ids: SchemaIds, span: Span, extents: Extents | None = None) -> dict[str, int]:
     """Recompute and emit every window of `span`, of every grain; return the number of rows emitted by topic.
 
-    `ids` are those of the raw topic; what it learns it knows for the next span. `ranges` says where in the raw topic
-    the span's readings are, those of `Span.read_from` included; None: anywhere.
-    Returns when Kafka has acknowledged all rows. That retention has not removed readings of the span is the caller's to
-    know, since a row from part of a window could win over a complete one where the topic is compacted.
+    Returns when Kafka has acknowledged all rows. `ids` are those of the raw topic; it keeps what it learns for the next
+    span. `extents` say where in the raw topic the readings from `Span.read_from` to the span's end are (None:
+    anywhere). The caller must know that retention has not removed any of them: a row of half a window could win over
+    the complete row where the topic is compacted.
     """
     raw = context.datasets[RAW]
     ids.refresh()
-    messages = context.kafka.batch(context.spark, raw.topic, ranges)
+    messages = context.kafka.batch(context.spark, raw.topic, extents)
     try:
         return _emit(context, ids.decode(messages), span)
     except Exception as error:
@@ -72,26 +72,25 @@ def repair(context: Context, ids: SchemaIds, span: Span, ranges: Ranges | None =
 
 
 def recompute(context: Context, events: DataFrame, span: Span) -> DataFrame:
-    """Decoded raw events to the messages of every dataset for the whole windows of `span`."""
+    """Decoded raw events to the messages of every dataset, for the span widened to whole windows (`Span.aligned`)."""
     span = span.aligned(context.grains)
     read_from = span.read_from(context.grains)
     if read_from is not None:
         events = events.where(F.col("timestamp") >= F.lit(read_from))
     if span.end is not None:
         events = events.where(F.col("timestamp") < F.lit(span.end))
-    rows = {RAW: events}
-    made = []
+    events_of = {RAW: events}
+    messages = []
     for grain in context.grains.values():
-        prepared = grain.prepare(rows[grain.source], context.datasets)
-        aggregated = grain.aggregate(prepared, context.datasets).persist()
+        rows = grain.rows(events_of[grain.source], context.datasets).persist()
         for name, fields in grain.emits.items():
             columns = [column.alias(field) for field, column in fields(context.datasets[name]).items()]
-            # What is made here has no position in a topic yet, and needs none: each window has one row.
-            rows[name] = aggregated.select(*columns, F.lit(0).cast("bigint").alias("offset"))
-        # What was read as context only is not all of its own windows, so none of those is emitted.
-        own = aggregated if span.start is None else aggregated.where(F.col("window_start") >= F.lit(span.start))
-        made.append(grain.messages(own, context.datasets, context.schema_ids(grain)))
-    return reduce(DataFrame.unionByName, made)
+            # These events have no offset in a topic yet. They need none: each window has one row.
+            events_of[name] = rows.select(*columns, F.lit(0).cast("bigint").alias("offset"))
+        # The windows before the span are context: they were not read in full, so they must not be emitted.
+        in_span = rows if span.start is None else rows.where(F.col("window_start") >= F.lit(span.start))
+        messages.append(grain.messages(in_span, context.datasets, context.schema_ids(grain)))
+    return reduce(DataFrame.unionByName, messages)
 
 
 def _emit(context: Context, events: DataFrame, span: Span) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Entry points: the streaming application until it is told to stop, and repair."""
+"""The entry point of the streaming application, what it reports while it runs, and the context for repair."""
 
 import json
 import logging
@@ -28,39 +28,43 @@ from stream_processing.settings import StreamSettings
 
 PART = "stream"
 events = logging.getLogger(__name__)
-Log = Callable[[str], None]
 
 
 def progress_file(data_dir: Path) -> Path:
-    """Where the application says how it does, as JSON.
+    """Where the application reports its state, as JSON.
 
-    `at` (seconds since 1970), `closings` by dataset (see `pace`), and `grains`: what `Application.state` gives.
+    `at` (seconds since 1970), `closings` by dataset (see `pace`), and `grains`: what `Application.state` returns.
     """
     return data_dir / "stream" / "progress.json"
 
 
 def read_progress(data_dir: Path) -> dict[str, Any]:
-    """What the application said last, whether or not it still runs; empty if it never ran."""
+    """The application's last report, whether or not it still runs; empty if it never ran."""
     path = progress_file(data_dir)
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return found
+    progress: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return progress
 
 
 def what_closes(data_dir: Path, grains: Mapping[str, Grain], settings: StreamSettings) -> dict[str, Closing]:
-    """By dataset what `pace.closings` gives: as the application said last, else as these settings have it."""
-    said: dict[str, dict[str, Any]] = read_progress(data_dir).get("closings", {})
-    return {name: Closing(**one) for name, one in said.items()} or closings(grains, paces(grains, settings))
+    """By dataset what `pace.closings` returns: from the application's last report, else from these settings."""
+    reported: dict[str, dict[str, Any]] = read_progress(data_dir).get("closings", {})
+    return {name: Closing(**closing) for name, closing in reported.items()} or closings(grains, paces(grains, settings))
 
 
 def watermark(data_dir: Path) -> datetime | None:
-    """The oldest watermark of any grain as last told: windows that end later may be open. None if one never had any."""
+    """The oldest watermark of any grain in the last report: windows that end later may be open.
+
+    None where a grain has not had a watermark yet.
+    """
     grains = read_progress(data_dir).get("grains", {})
-    told = [grain["progress"].get("watermark") for grain in grains.values()]
-    return min(map(datetime.fromisoformat, told)) if told and all(told) else None
+    watermarks = [grain["progress"].get("watermark") for grain in grains.values()]
+    return min(map(datetime.fromisoformat, watermarks)) if watermarks and all(watermarks) else None
 
 
-def run_stream(settings: Settings, stream_settings: StreamSettings, runtime: SparkRuntime, log: Log) -> None:
-    """Run every grain until SIGTERM or SIGINT; then stop the queries and return.
+def run_stream(
+    settings: Settings, stream_settings: StreamSettings, runtime: SparkRuntime, tell: Callable[[str], None]
+) -> None:
+    """Run every grain until SIGTERM or SIGINT; then stop the queries and return. `tell` gets sentences for people.
 
     Raises SmartmeterError when the application runs already, or when Spark's JVM ends.
     """
@@ -70,13 +74,13 @@ def run_stream(settings: Settings, stream_settings: StreamSettings, runtime: Spa
         open_context(settings, stream_settings, runtime) as context,
     ):
         checkpoints = settings.data_dir / "checkpoints"
-        application = Application(context, stream_settings, checkpoints, log)
+        application = Application(context, stream_settings, checkpoints, tell)
         closes = closings(context.grains, paces(context.grains, stream_settings))
         batches: dict[str, int] = {}
 
         def report(state: dict[str, Any]) -> None:
             if not is_alive(context.spark):
-                raise SmartmeterError("Spark's JVM has ended; start `smartmeter stream` again, it goes on from there")
+                raise SmartmeterError("Spark's JVM has ended; start `smartmeter stream` again, it resumes where it was")
             for fields in new_batches(state, batches):
                 event(events, "batch", **fields)
             progress = {
@@ -87,13 +91,13 @@ def run_stream(settings: Settings, stream_settings: StreamSettings, runtime: Spa
             write_whole(progress_file(settings.data_dir), json.dumps(progress))
 
         application.run(stopping.is_set, report)
-    log("stopped")
+    tell("stopped")
 
 
 def new_batches(state: dict[str, Any], seen: dict[str, int]) -> Iterator[dict[str, object]]:
-    """What to log of each batch with rows that is not in `seen` yet (the last one of each grain, kept up here)."""
-    for grain, told in state.items():
-        batch = told["progress"]
+    """The fields to log of each batch that has rows and is not in `seen`: by grain the last batch, updated here."""
+    for grain, report in state.items():
+        batch = report["progress"]
         if not batch or seen.get(grain) == batch["batch"]:
             continue
         seen[grain] = batch["batch"]
@@ -110,7 +114,7 @@ def new_batches(state: dict[str, Any], seen: dict[str, int]) -> Iterator[dict[st
 
 @contextmanager
 def open_context(settings: Settings, stream_settings: StreamSettings, runtime: SparkRuntime) -> Iterator[Context]:
-    """A session and what is declared; the session ends with it."""
+    """A context with a session of its own, which ends with it."""
     spark = start_session(stream_settings, runtime)
     try:
         yield Context(

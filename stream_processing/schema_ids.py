@@ -1,4 +1,4 @@
-"""Which schema ids a topic's messages may carry, learnt from the registry and, when one is new, from the log."""
+"""Which schema ids a topic's messages may carry: those that the registry has for its subject."""
 
 from collections.abc import Mapping
 
@@ -14,8 +14,8 @@ from stream_processing.framing import decode
 class SchemaIds:
     """The writers of one dataset's topic by id. An id is refused once the registry says that the subject lacks it.
 
-    A schema is registered before the first message that uses it is sent, so an id that the subject lacks after the
-    message was seen will not become right by waiting; only an unreachable registry is waited for (law 7).
+    A schema is registered before the first message that uses it is sent. So where the subject lacks an id after such a
+    message was seen, waiting cannot help. Only for an unreachable registry does the caller wait (law 7).
     """
 
     def __init__(self, dataset: Dataset, registry: Registry) -> None:
@@ -36,12 +36,12 @@ class SchemaIds:
             self._registry.id_of(self._dataset.subject, self.reader)
 
     def learn(self, messages: DataFrame) -> set[int]:
-        """Look up every id in `messages` that is not known; return those that are now refused for the first time."""
+        """Ask the registry for each unknown id in `messages`; return the ids that are refused from now on."""
         self.refresh()
         ids = messages.where((F.length("value") > 5) & (F.substring("value", 1, 1) == F.lit(b"\0")))
         ids = ids.select(F.conv(F.hex(F.substring("value", 2, 4)), 16, 10).cast("long").alias("id")).distinct()
-        found = {row["id"] for row in ids.toLocalIterator()}
-        refused = found - self._writers.keys() - self._refused
+        carried = {row["id"] for row in ids.toLocalIterator()}
+        refused = carried - self._writers.keys() - self._refused
         self._refused |= refused
         return refused
 

@@ -10,7 +10,7 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class GrainSettings(BaseModel):
-    """What differs for one grain; None: as the grain's file says, else as the application has it."""
+    """The settings of one grain; None: what the grain's file says, else what the application's settings say."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -20,11 +20,11 @@ class GrainSettings(BaseModel):
 
 
 class StreamSettings(BaseSettings):
-    """How the application trades latency for cost; a new lateness or trigger takes effect at the next start.
+    """How the application trades latency for cost. A new lateness or trigger takes effect at the next start.
 
-    `lateness_s`: how long after the newest reading a window still waits for others, in event time. `grains`: what
-    differs by grain, as JSON in STREAM_GRAINS. `shuffle_partitions` is fixed by the first start: the checkpoint holds
-    state by partition. `max_unreadable_share`: of a batch; when more of it cannot be read, the application ends.
+    `lateness_s`: how long after the newest reading a window still waits for others, in event time. `grains`: settings
+    by grain, as JSON in STREAM_GRAINS. `shuffle_partitions` is fixed by the first start: the checkpoint holds state by
+    partition. `max_unreadable_share`: of a batch; where more of it is unreadable, the application ends.
     """
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="STREAM_")

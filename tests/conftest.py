@@ -1,9 +1,30 @@
-"""For all tests: properties are checked without a deadline, and in CI on the same examples each time."""
+"""For all tests: properties are checked without a deadline, with a seed that is drawn for each run and printed.
 
-import os
+A new seed each time looks at new examples each time, in CI, too. `pytest --hypothesis-seed=N` repeats a run.
+"""
 
+import random
+
+import pytest
 from hypothesis import settings
 
-# A busy machine is no reason to fail, and a run of CI is to be repeatable; by hand, new examples are drawn each time.
-settings.register_profile("tests", deadline=None, derandomize=bool(os.environ.get("CI")))
+# A busy machine is no reason to fail.
+settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw the seed where none is given, before Hypothesis reads it."""
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"properties: --hypothesis-seed={config.option.hypothesis_seed}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the seed again where somebody will look for it, -q or not."""
+    if terminalreporter.stats.get("failed"):
+        terminalreporter.line(f"properties were drawn with --hypothesis-seed={config.option.hypothesis_seed}")

@@ -1,33 +1,14 @@
 """(meter, 5 min) of meter_stats_30s; in append mode: a window is judged once, when it is complete."""
 
-from pyspark.sql import DataFrame
+from stream_processing.grain import Grain
+from stream_processing.statistics import EVERYTHING, roll_up
 
-from stream_processing import anomaly_prediction_features, meter_stats_5min
-from stream_processing.grain import Datasets, Grain
-from stream_processing.hours import PART_S
-from stream_processing.rollup import EVERYTHING, require_equal_parameters, roll_up
+WINDOW_S = 300
 
-WINDOW_S = PART_S
-
-
-def _prepare(stats: DataFrame, _datasets: Datasets) -> DataFrame:
-    return stats
-
-
-def _aggregate(stats: DataFrame, datasets: Datasets) -> DataFrame:
-    require_equal_parameters(datasets["meter_stats_5min"], datasets["meter_stats_30s"])
-    return roll_up(stats, WINDOW_S, EVERYTHING)
-
-
-GRAIN = Grain(
+METER_5MIN = Grain(
+    name="meter_5min",
     source="meter_stats_30s",
-    event_time="window_start",
     window_s=WINDOW_S,
     output_mode="append",
-    prepare=_prepare,
-    aggregate=_aggregate,
-    emits={
-        "meter_stats_5min": meter_stats_5min.fields,
-        "anomaly_prediction_features": anomaly_prediction_features.fields,
-    },
+    aggregate=lambda stats, _: roll_up(stats, WINDOW_S, EVERYTHING),
 )

@@ -19,13 +19,12 @@ Row = Mapping[str, Any]
 
 def emitted(source: DataFrame, grain: Grain, datasets: Mapping[str, Dataset] = DATASETS) -> dict[str, list[Row]]:
     """The rows of each dataset that the grain makes of its source."""
-    aggregated = grain.aggregate(grain.prepare(source, datasets), datasets)
     structs = []
     for name, fields in grain.emits.items():
-        made = fields(datasets[name])
-        typed = (made[f.name].cast(spark_type(f)).alias(f.name) for f in datasets[name].latest.fields)
+        columns = fields(datasets[name])
+        typed = (columns[f.name].cast(spark_type(f)).alias(f.name) for f in datasets[name].latest.fields)
         structs.append(F.struct(*typed).alias(name))
-    collected = aggregated.select(*structs).collect()
+    collected = grain.rows(source, datasets).select(*structs).collect()
     return {
         name: [{key: _aware(value) for key, value in row[name].asDict().items()} for row in collected]
         for name in grain.emits
@@ -37,7 +36,7 @@ def _aware(value: Any) -> Any:
 
 
 def first_grain(spark: SparkSession, readings: list[Reading]) -> dict[str, list[Row]]:
-    """What the raw readings give."""
+    """The rows that the raw readings give."""
     events = frame(spark, readings).where(in_contract(DATASETS[RAW].latest))
     return emitted(events, GRAINS["meter_30s"])
 
@@ -60,7 +59,7 @@ def grains_after_first(spark: SparkSession, stats: Iterable[Row]) -> dict[str, l
 
 
 def by_key(dataset: str, rows: Iterable[Row]) -> dict[tuple[Any, ...], Row]:
-    """Rows as they count by law 3: the most events, then the latest; by the dataset's key."""
+    """By the dataset's key the row that counts by law 3: the one with the most events, then the latest."""
     kept: dict[tuple[Any, ...], Row] = {}
     for row in rows:
         key = tuple(row[name] for name in DATASETS[dataset].order_by)

@@ -1,5 +1,7 @@
 """Readings of some hours, and every longer aggregate of them in plain Python."""
 
+from bisect import bisect_right
+from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from math import sqrt
@@ -7,12 +9,22 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.spark.readings import START, Reading, counted, expected_stats, milli
+from tests.spark.readings import (
+    ROUNDED_POWERS_KW,
+    ROUNDED_VOLTAGES_V,
+    START,
+    Reading,
+    counted,
+    expected_stats,
+    lists,
+    milli,
+    mostly,
+)
 
-HOUR_S, PART_S, HOLD_S = 3600, 300, 300
+HOUR_S, FIVE_MIN_S, HOLD_S = 3600, 300, 300
 KEYS = ("failure_count", "spike_count", "low_consumption_count", "voltage_anomaly_count")
 
-# Around the edges of parts and hours, with gaps below, at and above what a reading may hold.
+# Around the edges of 5 min and hours, with gaps below, at and above what a reading may hold.
 SECONDS = [
     base + more for base in (0, 270, 300, 1500, 3270, 3300, 3595, 3600, 3900, 7190, 7200) for more in range(0, 40, 4)
 ]
@@ -22,15 +34,32 @@ reading = st.builds(
     offset=st.just(0),
     meter_id=st.integers(1, 4),
     second=st.sampled_from(SECONDS),
-    power_kw=st.sampled_from([0.0, 0.4321, 0.4321, 2.5, -1.25, 999.9999, 1000.0]),
-    voltage_v=st.sampled_from([0.0, 209.99, 210.0, 230.0, 230.0, 250.01, 1000.0]),
+    power_kw=mostly([0.0, 0.4321, 0.4321, 2.5, -1.25, 999.9999, 1000.0], ROUNDED_POWERS_KW),
+    voltage_v=mostly([0.0, 209.99, 210.0, 230.0, 230.0, 250.01, 1000.0], ROUNDED_VOLTAGES_V),
     status=st.integers(0, 15),
     sequence=st.none() | st.integers(0, 10_000),
     building_id=st.sampled_from([7, 7, 7, 8]),
 )
-readings_of_hours = st.lists(reading, min_size=1, max_size=90, unique_by=lambda r: (r.meter_id, r.second)).map(
-    lambda drawn: [Reading(**{**vars(r), "offset": offset, "produced_s": 9000}) for offset, r in enumerate(drawn)]
+readings_of_hours = lists(reading, 90, unique_by=lambda r: (r.meter_id, r.second)).map(
+    lambda readings: [replace(r, offset=offset, produced_s=9000) for offset, r in enumerate(readings)]
 )
+
+
+def meter(meter_id: int, *moments: tuple[int, float], building_id: int = 7) -> list[Reading]:
+    """One meter's readings, each given as its second and power."""
+    return [
+        Reading(i, meter_id, second, power_kw, 230.0, building_id=building_id, produced_s=9000)
+        for i, (second, power_kw) in enumerate(moments)
+    ]
+
+
+# Examples that are always among those drawn: what holds over an hour's edge, just so long and just too long; a move.
+KNOWN = [
+    meter(1, (3595, 7.2), (3605, 3.6)),
+    meter(1, (3299, 1.0), (3300, 1.0), (3600, 2.0)),
+    [*meter(1, (0, 1.0), (600, 1.0), building_id=8), *meter(1, (610, 5.0), (900, 5.0), building_id=9)],
+    [*meter(1, *enumerate(ROUNDED_POWERS_KW, 3597)), *meter(2, (3300, -5e-07), (3600, 5e-07))],
+]
 
 
 def deviation(values: list[int], units: float) -> float:
@@ -77,19 +106,20 @@ def expected_voltage(readings: list[Reading]) -> dict[str, Any]:
 def expected_power(series: list[list[Reading]], start: datetime) -> dict[str, Any]:
     """The power and energy of the hour from `start` on; each of `series` is one meter's readings, of all time, sorted.
 
-    Every second is asked for the reading that holds then.
+    Looked up is, for every second, the reading that holds then.
     """
     second = int((start - START).total_seconds())
-    own = [[r for r in readings if second <= r.second < second + HOUR_S] for readings in series]
-    milliwatts = [milli(r.power_kw, 1e6) for readings in own for r in readings]
-    energy, covered = Fraction(0), 0
-    for readings, in_hour in zip(series, own, strict=True):
-        if not in_hour:
+    hours = [[r for r in readings if second <= r.second < second + HOUR_S] for readings in series]
+    milliwatts = [milli(r.power_kw, 1e6) for hour in hours for r in hour]
+    milliwatt_seconds, covered = 0, 0
+    for readings, hour in zip(series, hours, strict=True):
+        if not hour:
             continue
+        powers, seconds = [milli(r.power_kw, 1e6) for r in readings], [r.second for r in readings]
         for now in range(second, second + HOUR_S):
-            before = [r for r in readings if now - HOLD_S < r.second <= now]
-            if before:
-                energy += Fraction(milli(before[-1].power_kw, 1e6), 3_600_000_000)
+            before = bisect_right(seconds, now) - 1
+            if before >= 0 and now - HOLD_S < seconds[before]:
+                milliwatt_seconds += powers[before]
                 covered += 1
     return {
         "event_count": len(milliwatts),
@@ -97,7 +127,7 @@ def expected_power(series: list[list[Reading]], start: datetime) -> dict[str, An
         "power_min_kw": min(milliwatts) / 1e6,
         "power_max_kw": max(milliwatts) / 1e6,
         "readings_sum_kw": sum(milliwatts) / 1e6,
-        "energy_kwh": float(energy),
+        "energy_kwh": float(Fraction(milliwatt_seconds, 3_600_000_000)),
         "covered_s": float(covered),
     }
 
@@ -117,8 +147,8 @@ def by_meter(readings: list[Reading]) -> dict[int, list[Reading]]:
 def by_building(readings: list[Reading]) -> dict[int, list[list[Reading]]]:
     """By building the series of each meter: its readings of those 5 min in which it belongs to the building."""
     buildings: dict[int, dict[int, list[Reading]]] = {}
-    for (meter_id, _), part in sorted(counted(readings, PART_S).items()):
-        buildings.setdefault(part[-1].building_id, {}).setdefault(meter_id, []).extend(part)
+    for (meter_id, _), window in sorted(counted(readings, FIVE_MIN_S).items()):
+        buildings.setdefault(window[-1].building_id, {}).setdefault(meter_id, []).extend(window)
     return {building_id: list(meters.values()) for building_id, meters in buildings.items()}
 
 
@@ -131,19 +161,19 @@ def expected_hours(readings: list[Reading]) -> dict[str, dict[tuple[int, datetim
             *("building_hourly_power_consumption", "anomaly_count_hourly_per_building"),
         )
     }
-    for (meter_id, start), own in counted(readings, HOUR_S).items():
+    for (meter_id, start), hour in counted(readings, HOUR_S).items():
         key = meter_id, start
-        building = {"building_id": own[-1].building_id}
+        building = {"building_id": hour[-1].building_id}
         power = expected_power([by_meter(readings)[meter_id]], start)
         expected["meter_hourly_power_consumption"][key] = {**building, **power}
-        expected["meter_hourly_voltage_monitoring"][key] = {**building, **expected_voltage(own)}
+        expected["meter_hourly_voltage_monitoring"][key] = {**building, **expected_voltage(hour)}
     for building_id, series in by_building(readings).items():
-        for start in {hour_of(r) for meter in series for r in meter}:
-            own = [r for meter in series for r in meter if hour_of(r) == start]
-            meters = {"meter_count": len({r.meter_id for r in own})}
-            counts = {name: sum(r.status >> bit & 1 for r in own) for bit, name in enumerate(KEYS)}
+        for start in {hour_of(r) for readings in series for r in readings}:
+            hour = [r for readings in series for r in readings if hour_of(r) == start]
+            meters = {"meter_count": len({r.meter_id for r in hour})}
+            counts = {name: sum(r.status >> bit & 1 for r in hour) for bit, name in enumerate(KEYS)}
             power = expected_power(series, start)
             expected["building_hourly_power_consumption"][building_id, start] = {**meters, **power}
-            anomalies = {"event_count": len(own), **meters, **counts}
+            anomalies = {"event_count": len(hour), **meters, **counts}
             expected["anomaly_count_hourly_per_building"][building_id, start] = anomalies
     return expected

@@ -1,14 +1,24 @@
-"""Made-up readings, and a window's statistics in plain Python, by other means than the code under test."""
+"""Made-up readings, and a window's statistics in plain Python, by other means than the code under test.
 
+A Spark job costs much and a row little, so a property draws many examples (`drawn`) and gives them to one job. Each has
+meters and buildings of its own there (`side_by_side`); `assert_equal_by_example` names the smallest that fails.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby, pairwise
 from math import floor
+from typing import Any, TypeVar
 
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 
+T = TypeVar("T")
+IDS_PER_EXAMPLE = 10
+"""Ids of meters and buildings within an example are below this."""
 START = datetime(2026, 1, 5, 18, 0, tzinfo=UTC)
 COLUMNS = (
     "partition int, offset long, produced_at timestamp, meter_id int, building_id int, timestamp timestamp, "
@@ -49,29 +59,108 @@ def _values(reading: Reading) -> tuple[float, float, int, int | None]:
     return reading.power_kw, reading.voltage_v, reading.status, reading.sequence
 
 
+# Values at which floor(x * 10^n + 0.5) in double differs from other ways to round, see tests/unit/test_roundings.py.
+ROUNDED_POWERS_KW = [5e-07, -5e-07, -1.5e-06, 3.5e-06, 2.0067435, 2.0293105, -2.5e-06]
+ROUNDED_VOLTAGES_V = [0.0025, 0.0045, 0.0515, 0.5115]
+
 # Few distinct values, so that repeats, runs and ties are common.
+POWERS_KW = [0.0, 0.02, 0.4321, 2.5, 7.0, -1.25, 999.9999]
+VOLTAGES_V = [0.0, 209.99, 210.0, 230.0, 231.4, 250.0, 250.01]
+
+
+def mostly(values: list[float], rarely: list[float]) -> st.SearchStrategy[float]:
+    """One of `values`, or one in five times one of `rarely`."""
+    few = st.sampled_from(values)
+    return st.one_of(few, few, few, few, st.sampled_from(rarely))
+
+
 _reading = st.builds(
     Reading,
     offset=st.just(0),
     meter_id=st.integers(1, 3),
     second=st.integers(0, 89),
-    power_kw=st.sampled_from([0.0, 0.02, 0.4321, 2.5, 7.0, -1.25, 999.9999]),
-    voltage_v=st.sampled_from([0.0, 209.99, 210.0, 230.0, 231.4, 250.0, 250.01]),
+    power_kw=mostly(POWERS_KW, ROUNDED_POWERS_KW),
+    voltage_v=mostly(VOLTAGES_V, ROUNDED_VOLTAGES_V),
     status=st.integers(0, 15),
     sequence=st.none() | st.integers(0, 10_000),
 )
 
 
+def lists(
+    elements: st.SearchStrategy[T], most: int, unique_by: Callable[[T], Any] | None = None
+) -> st.SearchStrategy[list[T]]:
+    """Lists of 1 to `most` elements, every length as likely; Hypothesis' own are mostly short."""
+    return st.integers(1, most).flatmap(
+        lambda size: st.lists(elements, min_size=size, max_size=size, unique_by=unique_by)
+    )
+
+
 @st.composite
 def readings_lists(draw: st.DrawFn) -> list[Reading]:
     """Readings at distinct offsets, some delivered again later on."""
-    drawn = draw(st.lists(_reading, min_size=1, max_size=60))
-    again = draw(st.lists(st.sampled_from(drawn), max_size=10))
-    return [replace(reading, offset=offset) for offset, reading in enumerate(drawn + again)]
+    readings = draw(lists(_reading, 60))
+    again = draw(st.lists(st.sampled_from(readings), max_size=10))
+    return [replace(reading, offset=offset) for offset, reading in enumerate(readings + again)]
+
+
+# Examples that are always among those drawn: every rounding, a window's edge, and two readings at one instant.
+KNOWN = [
+    [Reading(i, 1, i * 7, power, 230.0) for i, power in enumerate(ROUNDED_POWERS_KW)],
+    [Reading(i, 2, i * 7, 0.4321, voltage) for i, voltage in enumerate(ROUNDED_VOLTAGES_V)],
+    [Reading(0, 1, 29, 0.4321, 230.0), Reading(1, 1, 30, 0.4321, 230.0), Reading(2, 1, 29, 2.5, 210.0)],
+]
+
+
+def drawn(strategy: st.SearchStrategy[T], count: int, known: Sequence[T] = ()) -> list[T]:
+    """The known examples and `count` new ones, from the seed of this run of the tests."""
+    examples = list(known)
+
+    @settings(
+        max_examples=count,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def collect(example: T) -> None:
+        examples.append(example)
+
+    collect()
+    return examples
+
+
+def side_by_side(examples: Sequence[Sequence[Reading]]) -> list[list[Reading]]:
+    """The examples with ids of meters and buildings that no other example has."""
+    return [
+        [
+            replace(r, meter_id=r.meter_id + IDS_PER_EXAMPLE * n, building_id=r.building_id + IDS_PER_EXAMPLE * n)
+            for r in example
+        ]
+        for n, example in enumerate(examples)
+    ]
+
+
+def assert_equal_by_example(
+    actual: Mapping[tuple[Any, ...], Any],
+    expected: Mapping[tuple[Any, ...], Any],
+    examples: Sequence[Sequence[Reading]],
+) -> None:
+    """Both are values by key, whose first element is the id of a meter or building.
+
+    Fails with the smallest of `examples` (side by side) whose values differ, and how they do.
+    """
+    differing = {key for key in actual.keys() | expected.keys() if actual.get(key) != expected.get(key)}
+    if not differing:
+        return
+    smallest = min({key[0] // IDS_PER_EXAMPLE for key in differing}, key=lambda n: len(examples[n]))
+    of_example = sorted((key for key in differing if key[0] // IDS_PER_EXAMPLE == smallest), key=str)
+    lines = "\n".join(f"{key}:\n  is     {actual.get(key)}\n  wanted {expected.get(key)}" for key in of_example[:3])
+    raise AssertionError(f"{len(differing)} rows differ; of the smallest example, {list(examples[smallest])}:\n{lines}")
 
 
 def counted(readings: list[Reading], window_s: int) -> dict[tuple[int, datetime], list[Reading]]:
-    """By meter and window: its readings in order of time, of several at one instant the one with the latest offset."""
+    """By meter and window its readings in order of time; of several at one instant the one with the latest offset."""
     latest = {(r.meter_id, r.second): r for r in sorted(readings, key=lambda r: r.offset)}
     windows: dict[tuple[int, datetime], list[Reading]] = {}
     for (meter_id, second), reading in sorted(latest.items()):

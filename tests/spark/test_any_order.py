@@ -1,69 +1,92 @@
 """Any order, repetition and split of the same readings into batches gives identical rows (laws 3 and 5)."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from random import Random
 
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from tests.spark.chain import GRAINS, Row, by_key, emitted, first_grain, grains_after_first, table
-from tests.spark.hours import readings_of_hours
-from tests.spark.readings import Reading
+from tests.spark.hours import KNOWN, readings_of_hours
+from tests.spark.readings import Reading, assert_equal_by_example, drawn, side_by_side
 
-# A meter that stays in its building; what law 3 cannot undo for one that moves is in docs/decisions/010-grains.md.
-settled = readings_of_hours.map(lambda drawn: [replace(r, building_id=r.meter_id % 2) for r in drawn])
-few = settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def final(rows: dict[str, list[Row]]) -> dict[str, set[str]]:
-    """The rows that count."""
-    return {
-        name: {
-            str({key: value for key, value in row.items() if key != "offset"}) for row in by_key(name, found).values()
-        }
-        for name, found in rows.items()
-    }
+COUNT = 100
+"""Examples that are drawn."""
+BATCHES = 3
 
 
-def in_batches(readings: Sequence[Reading], cuts: Sequence[int]) -> list[list[Reading]]:
-    edges = [0, *sorted(cut % (len(readings) + 1) for cut in cuts), len(readings)]
-    return [list(readings[a:b]) for a, b in pairwise(edges)]
+@dataclass(frozen=True)
+class Delivery:
+    """In which order an example's readings come, which of them twice, and where batches end."""
+
+    seed: int
+    cuts: Sequence[int]
+
+    def batches(self, readings: Sequence[Reading]) -> list[list[Reading]]:
+        """BATCHES of them, some perhaps empty."""
+        random = Random(self.seed)
+        sent = [*readings, *random.sample(readings, len(readings) // 3)]
+        random.shuffle(sent)
+        edges = [0, *sorted(cut % (len(sent) + 1) for cut in self.cuts), len(sent)]
+        delivered = [replace(reading, offset=offset) for offset, reading in enumerate(sent)]
+        return [delivered[begin:end] for begin, end in pairwise(edges)]
 
 
-@few
-@given(
-    readings=readings_of_hours, cuts=st.lists(st.integers(0, 99), max_size=2), random=st.randoms(use_true_random=False)
+deliveries = st.builds(
+    Delivery, st.integers(0, 2**32 - 1), st.lists(st.integers(0, 199), min_size=BATCHES - 1, max_size=BATCHES - 1)
 )
-def test_any_order_repetition_and_split_give_identical_rows(
-    spark: SparkSession, readings: list[Reading], cuts: list[int], random: Random
-) -> None:
-    """Each batch's windows are emitted with what has come so far: rows of parts of windows, too, and all of them again.
+random_deliveries = st.tuples(readings_of_hours, deliveries)
 
-    Whatever order those rows come in, the grains behind make the same of them as of the complete ones alone.
+
+def assert_same_final_rows(
+    actual: dict[str, list[Row]], expected: dict[str, list[Row]], examples: Sequence[Sequence[Reading]]
+) -> None:
+    """The rows that count are the same, wherever in their topics they stand."""
+
+    def final(name: str, rows: Iterable[Row]) -> dict[tuple[object, ...], Row]:
+        return {
+            key: {field: value for field, value in row.items() if field != "offset"}
+            for key, row in by_key(name, rows).items()
+        }
+
+    assert actual.keys() == expected.keys()
+    for name, rows in expected.items():
+        assert_equal_by_example(final(name, actual[name]), final(name, rows), examples)
+
+
+def test_any_order_repetition_and_split_give_identical_rows(spark: SparkSession) -> None:
+    """After each batch all windows are emitted again, with the readings so far: so there are rows of half windows.
+
+    In whatever order those rows come, the longer grains make the same of them as of the complete rows alone. Meters
+    stay in their buildings: what law 3 cannot undo for one that moves is in docs/decisions/010-grains.md.
     """
-    whole = first_grain(spark, readings)
+    known = [(readings, Delivery(seed, (len(readings) // 2, 0))) for seed, readings in enumerate(KNOWN)]
+    orders = drawn(random_deliveries, COUNT, known)
+    settled = [[replace(r, building_id=r.meter_id % 2) for r in readings] for readings, _ in orders]
+    examples = side_by_side(settled)
+    whole = first_grain(spark, list(chain(*examples)))
     once = {**grains_after_first(spark, whole["meter_stats_30s"]), **whole}
 
-    sent = [*readings, *random.sample(readings, len(readings) // 3)]
-    random.shuffle(sent)
-    delivered = [replace(reading, offset=offset) for offset, reading in enumerate(sent)]
-    batches = in_batches(delivered, cuts)
-    so_far = [first_grain(spark, [r for batch in batches[: n + 1] for r in batch]) for n in range(len(batches))]
+    batches = [delivery.batches(example) for example, (_, delivery) in zip(examples, orders, strict=True)]
+    so_far = [
+        first_grain(spark, [r for of_example in batches for batch in of_example[: n + 1] for r in batch])
+        for n in range(BATCHES)
+    ]
+    random = Random(orders[-1][1].seed)
     stats = [row for rows in so_far for row in rows["meter_stats_30s"]]
-    flags = [row for rows in so_far for row in rows["anomaly_detection_meter"]]
     random.shuffle(stats)
-
-    again: dict[str, list[Row]] = {"meter_stats_30s": stats, "anomaly_detection_meter": flags}
+    again: dict[str, list[Row]] = {
+        "meter_stats_30s": stats,
+        "anomaly_detection_meter": [row for rows in so_far for row in rows["anomaly_detection_meter"]],
+    }
     for name in ("meter_1min", "meter_5min"):
         again |= emitted(table(spark, "meter_stats_30s", stats), GRAINS[name])
-    # Rows of 5 min from the first batch alone, delivered between the complete ones.
-    partial = emitted(table(spark, "meter_stats_30s", so_far[0]["meter_stats_30s"]), GRAINS["meter_5min"])
-    parts = [*again["meter_stats_5min"], *partial["meter_stats_5min"]]
-    random.shuffle(parts)
-    again["meter_stats_5min"] = parts
+    # Rows of 5 min from the first batch alone come between the complete ones.
+    early = emitted(table(spark, "meter_stats_30s", so_far[0]["meter_stats_30s"]), GRAINS["meter_5min"])
+    again["meter_stats_5min"] += early["meter_stats_5min"]
+    random.shuffle(again["meter_stats_5min"])
     for name in ("meter_1h", "building_1h"):
-        again |= emitted(table(spark, "meter_stats_5min", parts), GRAINS[name])
-    assert final(again) == final(once)
+        again |= emitted(table(spark, "meter_stats_5min", again["meter_stats_5min"]), GRAINS[name])
+    assert_same_final_rows(again, once, examples)

@@ -48,10 +48,10 @@ def test_both_versions_decode_to_the_newest(spark: SparkSession) -> None:
 
 def test_what_cannot_be_read_gives_no_row_and_stops_nothing(spark: SparkSession) -> None:
     good = encoded(2, 9, V2)
-    bad = [None, b"", b"\x00\x00", b"{}", good[:9], b"\x01" + good[1:], encoded(2, 66, V2)]
-    bad += [good + b"\x00", good + good, encoded(1, 5, V1) + b"\x00"]
-    rows = decode(kafka_rows(spark, [*bad, good]), RAW.latest, WRITERS, refused={66}).collect()
-    assert [row["offset"] for row in rows] == [len(bad)]
+    unreadable = [None, b"", b"\x00\x00", b"{}", good[:9], b"\x01" + good[1:], encoded(2, 66, V2)]
+    unreadable += [good + b"\x00", good + good, encoded(1, 5, V1) + b"\x00"]
+    rows = decode(kafka_rows(spark, [*unreadable, good]), RAW.latest, WRITERS, refused={66}).collect()
+    assert [row["offset"] for row in rows] == [len(unreadable)]
 
 
 def test_a_record_of_any_length_is_whole(spark: SparkSession) -> None:
@@ -60,27 +60,27 @@ def test_a_record_of_any_length_is_whole(spark: SparkSession) -> None:
     readings = [{**V2, "sequence": edge} for edge in [0, 2**62 - 1, *edges]]
     readings += [{**V2, "meter_id": min(edge, 2**31 - 1), "building_id": edge % 2**31} for edge in edges]
     readings += [{**V2, "timestamp": datetime.fromtimestamp(edge / 1000, UTC)} for edge in edges if edge < 4 * 10**12]
-    rows = decode(kafka_rows(spark, [encoded(2, 9, one) for one in readings]), RAW.latest, WRITERS).collect()
+    rows = decode(kafka_rows(spark, [encoded(2, 9, reading) for reading in readings]), RAW.latest, WRITERS).collect()
     assert len(rows) == len(readings)
 
 
-def test_what_is_left_out_is_counted_but_for_empty_values(spark: SparkSession) -> None:
+def test_what_is_unreadable_is_counted_but_for_empty_values(spark: SparkSession) -> None:
     good = encoded(2, 9, V2)
-    bad = [b"\x00\x00", b"{}", good[:9], encoded(2, 66, V2), encoded(2, 9, {**V2, "power_kw": 1001.0})]
-    bad += [encoded(2, 9, {**V2, "power_kw": float("nan")})]
-    messages = kafka_rows(spark, [None, b"", *bad, good, encoded(1, 5, V1)])
-    seen = Observation("messages")
-    rows = decode(messages, RAW.latest, WRITERS, {66}, counted_as=seen).collect()
+    unreadable = [b"\x00\x00", b"{}", good[:9], encoded(2, 66, V2), encoded(2, 9, {**V2, "power_kw": 1001.0})]
+    unreadable += [encoded(2, 9, {**V2, "power_kw": float("nan")})]
+    messages = kafka_rows(spark, [None, b"", *unreadable, good, encoded(1, 5, V1)])
+    counts = Observation("messages")
+    rows = decode(messages, RAW.latest, WRITERS, {66}, counted_as=counts).collect()
     assert len(rows) == 2
-    assert seen.get == {"read": 4 + len(bad), "left_out": len(bad)}
+    assert counts.get == {"read": 4 + len(unreadable), "unreadable": len(unreadable)}
 
 
-def test_the_application_ends_when_too_great_a_share_is_left_out() -> None:
+def test_the_application_ends_when_too_great_a_share_is_unreadable() -> None:
     limit = ShareLimit(max_share=0.05)
-    check_share({"batch": 7, "read": 20_000, "left_out": 1_000}, "smart-meter-data", limit)
-    check_share({"batch": 7, "read": 10, "left_out": 10}, "smart-meter-data", limit)
+    check_share({"batch": 7, "read": 20_000, "unreadable": 1_000}, "smart-meter-data", limit)
+    check_share({"batch": 7, "read": 10, "unreadable": 10}, "smart-meter-data", limit)
     with pytest.raises(TooManyBadMessages, match=r"1001 of 20000 messages of batch 7 cannot be read, more than 5\.0%"):
-        check_share({"batch": 7, "read": 20_000, "left_out": 1_001}, "smart-meter-data", limit)
+        check_share({"batch": 7, "read": 20_000, "unreadable": 1_001}, "smart-meter-data", limit)
 
 
 def test_an_unknown_id_stops_the_batch_and_names_itself(spark: SparkSession) -> None:

@@ -2,61 +2,78 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from pyspark.sql import SparkSession
 
 from infra.base.errors import SmartmeterError
 from stream_processing.grain import Grain
 from tests.spark.chain import DATASETS, GRAINS, by_key, emitted, first_grain, grains_after_first, table
-from tests.spark.hours import PART_S, deviation, expected_features, expected_hours, readings_of_hours
-from tests.spark.readings import START, Reading, counted, expected_stats, milli
+from tests.spark.hours import (
+    FIVE_MIN_S,
+    KNOWN,
+    deviation,
+    expected_features,
+    expected_hours,
+    meter,
+    readings_of_hours,
+)
+from tests.spark.readings import (
+    START,
+    Reading,
+    assert_equal_by_example,
+    counted,
+    drawn,
+    expected_stats,
+    milli,
+    side_by_side,
+)
 
-few = settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+COUNT = 100
+"""Examples that are drawn."""
 
 
 def everything(spark: SparkSession, readings: list[Reading]) -> dict[str, dict[tuple[Any, ...], Any]]:
     """By dataset and key, the rows that the readings give."""
     rows = grains_after_first(spark, first_grain(spark, readings)["meter_stats_30s"])
-    keyed = {name: by_key(name, found) for name, found in rows.items()}
-    assert {name: len(found) for name, found in rows.items()} == {name: len(found) for name, found in keyed.items()}
+    keyed = {name: by_key(name, of_dataset) for name, of_dataset in rows.items()}
+    assert {name: len(of_dataset) for name, of_dataset in rows.items()} == {name: len(k) for name, k in keyed.items()}
     return keyed
 
 
-def assert_equal(actual: dict[tuple[Any, ...], Any], expected: dict[Any, dict[str, Any]], length: timedelta) -> None:
-    assert actual.keys() == expected.keys()
-    for key, fields in expected.items():
-        assert {name: actual[key][name] for name in fields} == fields, key
-        assert actual[key]["window_end"] - actual[key]["window_start"] == length
+def expected_rows(readings: list[Reading]) -> dict[str, dict[tuple[int, datetime], dict[str, Any]]]:
+    """By dataset and key, the fields of every row of 5 min and of an hour, the key apart."""
+    windows = counted(readings, FIVE_MIN_S)
+    buildings = {key: {"building_id": window[-1].building_id} for key, window in windows.items()}
+    expected = {
+        "meter_stats_5min": {key: {**buildings[key], **expected_stats(window)} for key, window in windows.items()},
+        "anomaly_prediction_features": {
+            key: {**buildings[key], **expected_features(window)} for key, window in windows.items()
+        },
+        **expected_hours(readings),
+    }
+    for name, rows in expected.items():
+        length = timedelta(hours=1) if "hourly" in name else timedelta(seconds=FIVE_MIN_S)
+        for (_, start), fields in rows.items():
+            fields["window_end"] = start + length
+    return expected
 
 
-@few
-@given(readings=readings_of_hours)
-def test_every_dataset_equals_plain_python(spark: SparkSession, readings: list[Reading]) -> None:
-    rows = everything(spark, readings)
-    windows = counted(readings, PART_S)
-    five = timedelta(seconds=PART_S)
-    buildings = {key: {"building_id": found[-1].building_id} for key, found in windows.items()}
-    assert_equal(
-        rows["meter_stats_5min"], {key: {**buildings[key], **expected_stats(w)} for key, w in windows.items()}, five
-    )
-    assert_equal(
-        rows["anomaly_prediction_features"],
-        {key: {**buildings[key], **expected_features(w)} for key, w in windows.items()},
-        five,
-    )
-    for name, expected in expected_hours(readings).items():
-        assert_equal(rows[name], expected, timedelta(hours=1))
-
-
-def meter(meter_id: int, *moments: tuple[int, float], building_id: int = 7) -> list[Reading]:
-    return [
-        Reading(i, meter_id, second, power_kw, 230.0, building_id=building_id, produced_s=9000)
-        for i, (second, power_kw) in enumerate(moments)
-    ]
+def test_every_dataset_equals_plain_python(spark: SparkSession) -> None:
+    examples = side_by_side(drawn(readings_of_hours, COUNT, KNOWN))
+    rows = everything(spark, list(chain(*examples)))
+    expected = [expected_rows(example) for example in examples]
+    for name in expected[0]:
+        of_dataset = {key: fields for of_example in expected for key, fields in of_example[name].items()}
+        key_fields = DATASETS[name].order_by
+        actual = {
+            key: {field: value for field, value in row.items() if field not in key_fields}
+            for key, row in rows[name].items()
+        }
+        assert_equal_by_example(actual, of_dataset, examples)
 
 
 def test_time_at_the_edges_is_shared_exactly(spark: SparkSession) -> None:
@@ -84,7 +101,7 @@ def test_time_at_the_edges_is_shared_exactly(spark: SparkSession) -> None:
     assert buildings == {
         (7, first): (3, 605.0),
         (7, second): (2, 605.0),
-        # Meter 4's last reading in [600, 900) was taken in building 9, so all of that part is counted there; and in
+        # Meter 4's last reading in [600, 900) was taken in building 9, so all of these 5 min count there; and in
         # building 8 its reading at 0 holds as if there were no other.
         (8, first): (1, 300.0),
         (9, first): (1, 310.0),
@@ -109,11 +126,11 @@ def test_deviations_are_exact_at_the_limits(spark: SparkSession) -> None:
     for key, window in counted(readings, 3600).items():
         expected = deviation([milli(r.voltage_v, 1e3) for r in window], 1e3)
         assert rows["meter_hourly_voltage_monitoring"][key]["voltage_std_v"] == expected
-    for key, window in counted(readings, PART_S).items():
+    for key, window in counted(readings, FIVE_MIN_S).items():
         assert rows["anomaly_prediction_features"][key]["power_std_kw"] == expected_features(window)["power_std_kw"]
 
 
-def test_a_part_with_fewer_events_loses_wherever_it_comes(spark: SparkSession) -> None:
+def test_a_row_with_fewer_events_loses_wherever_it_comes(spark: SparkSession) -> None:
     stats = first_grain(spark, an_hour(1, 600, lambda i: i % 5 / 10, lambda _: 230.0))["meter_stats_30s"]
     fewer = [{**row, "event_count": row["event_count"] - 1, "power_max_mw": 10**9} for row in stats]
     once = grains_after_first(spark, stats)
@@ -127,7 +144,7 @@ def test_a_part_with_fewer_events_loses_wherever_it_comes(spark: SparkSession) -
 
 @pytest.mark.parametrize("hold_max_s", [299, 301])
 @pytest.mark.parametrize("grain", ["meter_1h", "building_1h"])
-def test_a_hold_that_the_parts_do_not_allow_is_refused(spark: SparkSession, grain: str, hold_max_s: float) -> None:
+def test_a_hold_that_rows_of_5_min_do_not_allow_is_refused(spark: SparkSession, grain: str, hold_max_s: float) -> None:
     dataset = next(name for name in GRAINS[grain].emits if "power" in name)
     datasets = {**DATASETS, dataset: replace(DATASETS[dataset], parameters={"hold_max_s": hold_max_s})}
     with pytest.raises(SmartmeterError, match=f"{dataset}.yaml: hold_max_s is {hold_max_s}.*must be 300"):

@@ -1,59 +1,70 @@
 """meter_stats_30s and its neighbours against plain Python, on readings in any order, repeated, and out of contract."""
 
-from datetime import UTC
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
-from schemas.manifest import load_datasets
-from stream_processing.framing import in_contract
-from stream_processing.grain import load_grains
-from tests.spark.readings import Reading, counted, expected_stats, frame, readings_lists
+from tests.spark.chain import GRAINS, Row, by_key, emitted, first_grain, table
+from tests.spark.readings import (
+    KNOWN,
+    Reading,
+    assert_equal_by_example,
+    counted,
+    drawn,
+    expected_stats,
+    readings_lists,
+    side_by_side,
+)
 
-DATASETS = load_datasets()
-GRAINS = load_grains()
-few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def rows(frame_: DataFrame, dataset: str, grain: str) -> list[dict[str, Any]]:
-    fields = GRAINS[grain].emits[dataset](DATASETS[dataset])
-    collected = frame_.select(*(column.alias(name) for name, column in fields.items())).collect()
-    return [{name: _aware(value) for name, value in row.asDict().items()} for row in collected]
-
-
-def _aware(value: Any) -> Any:
-    return value.astimezone(UTC) if hasattr(value, "astimezone") else value
+Rows = dict[str, list[Row]]
+Key = tuple[int, datetime]
+COUNT = 200
+"""Examples that are drawn."""
 
 
-def first_grain(spark: SparkSession, readings: list[Reading]) -> DataFrame:
-    grain = GRAINS["meter_30s"]
-    events = frame(spark, readings).where(in_contract(DATASETS["raw_data"].latest))
-    return grain.aggregate(grain.prepare(events, DATASETS), DATASETS)
+@pytest.fixture(scope="module")
+def examples() -> list[list[Reading]]:
+    return side_by_side(drawn(readings_lists(), COUNT, KNOWN))
 
 
-@few
-@given(readings=readings_lists())
-def test_every_field_equals_plain_python(spark: SparkSession, readings: list[Reading]) -> None:
-    actual = rows(first_grain(spark, readings), "meter_stats_30s", "meter_30s")
-    by_window = {(row["meter_id"], row["window_start"]): row for row in actual}
-    windows = counted(readings, 30)
-    assert by_window.keys() == windows.keys()
-    assert len(actual) == len(windows)
-    for key, in_window in windows.items():
-        expected = expected_stats(in_window)
-        assert {name: by_window[key][name] for name in expected} == expected
-        assert by_window[key]["building_id"] == 7
-        assert (by_window[key]["window_end"] - by_window[key]["window_start"]).total_seconds() == 30
+@pytest.fixture(scope="module")
+def rows(spark: SparkSession, examples: list[list[Reading]]) -> Rows:
+    """What all the examples give together."""
+    return first_grain(spark, list(chain(*examples)))
 
 
-@few
-@given(readings=readings_lists())
-def test_order_and_repeats_change_nothing(spark: SparkSession, readings: list[Reading]) -> None:
-    once = sorted(map(str, rows(first_grain(spark, readings), "meter_stats_30s", "meter_30s")))
-    again = [*reversed(readings), *readings]
-    assert sorted(map(str, rows(first_grain(spark, again), "meter_stats_30s", "meter_30s"))) == once
+def expected_by_key(
+    examples: list[list[Reading]], window_s: int, expected: Callable[[list[Reading]], dict[str, Any]]
+) -> dict[Key, dict[str, Any]]:
+    """By meter and window the fields that `expected` gives for its readings, with those that name the window."""
+    length = timedelta(seconds=window_s)
+    return {
+        key: {"building_id": window[-1].building_id, "window_end": key[1] + length, **expected(window)}
+        for example in examples
+        for key, window in counted(example, window_s).items()
+    }
+
+
+def test_every_field_equals_plain_python(rows: Rows, examples: list[list[Reading]]) -> None:
+    expected = expected_by_key(examples, 30, expected_stats)
+    stats = rows["meter_stats_30s"]
+    actual = {(row["meter_id"], row["window_start"]): row for row in stats}
+    assert len(actual) == len(stats)
+    names = {"meter_id", "window_start"}
+    fields = {key: {name: value for name, value in row.items() if name not in names} for key, row in actual.items()}
+    assert_equal_by_example(fields, expected, examples)
+
+
+def test_order_and_repeats_change_nothing(spark: SparkSession, rows: Rows, examples: list[list[Reading]]) -> None:
+    readings = list(chain(*examples))
+    again = first_grain(spark, [*reversed(readings), *readings])
+    for name in rows:
+        assert len(again[name]) == len(rows[name])
+        assert_equal_by_example(by_key(name, again[name]), by_key(name, rows[name]), examples)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +85,7 @@ def test_order_and_repeats_change_nothing(spark: SparkSession, readings: list[Re
 )
 def test_only_usable_readings_count(spark: SparkSession, change: dict[str, Any], counts: bool) -> None:
     values = {"offset": 0, "meter_id": 1, "second": 0, "power_kw": 1.0, "voltage_v": 230.0, "sequence": 1, **change}
-    assert len(first_grain(spark, [Reading(**values)]).collect()) == int(counts)
+    assert len(first_grain(spark, [Reading(**values)])["meter_stats_30s"]) == int(counts)
 
 
 def test_flags_name_their_kind(spark: SparkSession) -> None:
@@ -90,7 +101,7 @@ def test_flags_name_their_kind(spark: SparkSession) -> None:
         *window(6, (0.4, 230), (0.4, 230)),
         *window(7, (0.01, 230), (0.01, 230), (0.01, 230)),
     ]
-    actual = rows(first_grain(spark, readings), "anomaly_detection_meter", "meter_30s")
+    actual = first_grain(spark, readings)["anomaly_detection_meter"]
     kinds = ("spike", "low_consumption", "voltage_anomaly", "failure")
     flags = {row["meter_id"]: {kind for kind in kinds if row[kind]} for row in actual}
     assert flags == {
@@ -104,25 +115,29 @@ def test_flags_name_their_kind(spark: SparkSession) -> None:
     }
 
 
-@few
-@given(readings=readings_lists())
-def test_minute_trend_equals_plain_python(spark: SparkSession, readings: list[Reading]) -> None:
-    first, second = GRAINS["meter_30s"], GRAINS["meter_1min"]
-    fields = first.emits["meter_stats_30s"](DATASETS["meter_stats_30s"])
-    stats = first_grain(spark, readings).selectExpr("*", "meter_id * 100L as offset")
-    stats = stats.select("offset", *(column.alias(name) for name, column in fields.items()))
+def expected_trend(window: list[Reading]) -> dict[str, Any]:
+    """The fields of meter_minute_trend, save key and window, for one window's counted readings."""
+    stats: dict[str, Any] = expected_stats(window)
+    count = stats["event_count"]
+    return {
+        "event_count": count,
+        "power_avg_kw": stats["power_sum_mw"] / (count * 1e6),
+        "power_min_kw": stats["power_min_mw"] / 1e6,
+        "power_max_kw": stats["power_max_mw"] / 1e6,
+        "voltage_avg_v": stats["voltage_sum_mv"] / (count * 1e3),
+        "voltage_min_v": stats["voltage_min_mv"] / 1e3,
+        "voltage_max_v": stats["voltage_max_mv"] / 1e3,
+    }
+
+
+def test_minute_trend_equals_plain_python(spark: SparkSession, rows: Rows, examples: list[list[Reading]]) -> None:
+    stats = rows["meter_stats_30s"]
     # A row that is delivered twice, and one with fewer events, change nothing (law 3).
-    stats = stats.union(stats).union(stats.selectExpr("*").withColumn("event_count", stats["event_count"] - 1))
-    actual = rows(second.aggregate(second.prepare(stats, DATASETS), DATASETS), "meter_minute_trend", "meter_1min")
-    windows = counted(readings, 60)
-    assert {(row["meter_id"], row["window_start"]) for row in actual} == windows.keys()
-    for row in actual:
-        expected = expected_stats(windows[row["meter_id"], row["window_start"]])
-        count = expected["event_count"]
-        assert row["event_count"] == count
-        assert row["power_avg_kw"] == expected["power_sum_mw"] / (count * 1e6)  # type: ignore[operator]
-        assert row["power_min_kw"] == expected["power_min_mw"] / 1e6  # type: ignore[operator]
-        assert row["power_max_kw"] == expected["power_max_mw"] / 1e6  # type: ignore[operator]
-        assert row["voltage_avg_v"] == expected["voltage_sum_mv"] / (count * 1e3)  # type: ignore[operator]
-        assert row["voltage_min_v"] == expected["voltage_min_mv"] / 1e3  # type: ignore[operator]
-        assert row["voltage_max_v"] == expected["voltage_max_mv"] / 1e3  # type: ignore[operator]
+    fewer = [{**row, "event_count": row["event_count"] - 1} for row in stats]
+    trend = emitted(table(spark, "meter_stats_30s", [*stats, *stats, *fewer]), GRAINS["meter_1min"])
+    actual = {
+        (row["meter_id"], row["window_start"]): {n: v for n, v in row.items() if n not in ("meter_id", "window_start")}
+        for row in trend["meter_minute_trend"]
+    }
+    assert len(actual) == len(trend["meter_minute_trend"])
+    assert_equal_by_example(actual, expected_by_key(examples, 60, expected_trend), examples)

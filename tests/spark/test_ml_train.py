@@ -41,14 +41,14 @@ def kept(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 
 def test_the_test_is_later_than_training_and_has_meters_that_training_never_saw() -> None:
-    own = data()
-    assert own.fit.window_start.max() < own.validation.window_start.min()
-    assert own.validation.window_start.max() < own.test.window_start.min()
-    trained_on = set(own.fit.meter_id.tolist()) | set(own.validation.meter_id.tolist())
-    unseen = set(own.test.meter_id[own.test.unseen].tolist())
+    split = data()
+    assert split.fit.window_start.max() < split.validation.window_start.min()
+    assert split.validation.window_start.max() < split.test.window_start.min()
+    trained_on = set(split.fit.meter_id.tolist()) | set(split.validation.meter_id.tolist())
+    unseen = set(split.test.meter_id[split.test.unseen].tolist())
     assert len(unseen) >= 3
     assert not unseen & trained_on
-    assert own.test.positive.mean() == pytest.approx(0.02, abs=0.008)
+    assert split.test.positive.mean() == pytest.approx(0.02, abs=0.008)
 
 
 def test_the_model_beats_every_baseline(kept: tuple[Path, str, Trained]) -> None:
@@ -66,10 +66,10 @@ def test_the_model_beats_every_baseline(kept: tuple[Path, str, Trained]) -> None
 def test_shuffled_kinds_teach_nothing(tmp_path: Path) -> None:
     """The skill is in the features' link to the kinds. Without it some order is left, as odd windows fall into small
     leaves, whose shares are far from the mean, up or down; it is less than that of the rules."""
-    own = data()
-    shuffled = np.random.default_rng(0).permutation(own.fit.kind)
-    lied = Data(**{**vars(own), "fit": own.fit.__class__(**{**vars(own.fit), "kind": shuffled})})
-    metrics = train(lied, PARAMETERS, spark_runtime(), tmp_path / "p", lambda _: None).manifest["metrics"]
+    split = data()
+    shuffled = np.random.default_rng(0).permutation(split.fit.kind)
+    mislabelled = Data(**{**vars(split), "fit": split.fit.__class__(**{**vars(split.fit), "kind": shuffled})})
+    metrics = train(mislabelled, PARAMETERS, spark_runtime(), tmp_path / "p", lambda _: None).manifest["metrics"]
     assert metrics["model"]["average_precision"] < metrics["rules"]["average_precision"]
 
 
@@ -79,8 +79,10 @@ def test_the_same_data_and_seed_give_the_same_model_and_figures(
     folder, version, first = kept
     other, again = train_and_save(data(), PARAMETERS, spark_runtime(), tmp_path, lambda _: None)
     assert json.dumps(again.manifest) == json.dumps(first.manifest)
-    one, two = (models.folder(root) / name / FOREST for root, name in ((folder, version), (tmp_path, other)))
-    assert one.read_bytes() == two.read_bytes()
+    first_file, second_file = (
+        models.folder(root) / name / FOREST for root, name in ((folder, version), (tmp_path, other))
+    )
+    assert first_file.read_bytes() == second_file.read_bytes()
 
 
 def test_serving_gives_what_spark_gives_to_the_bit(spark: SparkSession, kept: tuple[Path, str, Trained]) -> None:
@@ -112,13 +114,13 @@ def test_a_table_is_judged_with_its_own_labels_and_shown_on_one_page(
 ) -> None:
     folder, version, trained = kept
     rows = simulated_windows(20, 24, factor=2.0, seed=9)
-    found = on_table(newest(folder, version), rows, {"kind": "clickhouse"})
-    metrics = found.figures["metrics"]
+    evaluation = on_table(newest(folder, version), rows, {"kind": "clickhouse"})
+    metrics = evaluation.figures["metrics"]
     best = max(metrics[name]["average_precision"] for name in BASELINES)
     assert metrics["model"]["average_precision"] > best + MARGIN
-    json.dumps(found.figures, allow_nan=False)
+    json.dumps(evaluation.figures, allow_nan=False)
     page = tmp_path / "reports" / "page.html"
-    write_page(found, trained.manifest["importance"], page)
+    write_page(evaluation, trained.manifest["importance"], page)
     text = page.read_text(encoding="utf-8")
     assert version in text
     assert "src=" not in text.split("<script", 1)[0]

@@ -10,24 +10,24 @@ from stream_processing.pace import Closing, closings, paces
 from stream_processing.settings import GrainSettings, StreamSettings
 
 
-def grain(source: str, window_s: int, mode: Any, emits: str, lateness_s: int | None = None) -> Grain:
-    return Grain(source, "t", window_s, mode, lambda f, _: f, lambda f, _: f, {emits: lambda _: {}}, lateness_s)
+def grain(name: str, source: str, window_s: int, mode: Any, emits: str, lateness_s: int | None = None) -> Grain:
+    return Grain(name, source, window_s, mode, lambda f, _: f, lateness_s=lateness_s, emits={emits: lambda _: {}})
 
 
 GRAINS = {
-    "first": grain("raw_data", 30, "append", "stats"),
-    "second": grain("stats", 60, "update", "trend", lateness_s=600),
-    "third": grain("stats", 300, "append", "five", lateness_s=70),
-    "fourth": grain("five", 3600, "update", "hourly", lateness_s=3600),
+    "first": grain("first", "raw_data", 30, "append", "stats"),
+    "second": grain("second", "stats", 60, "update", "trend", lateness_s=600),
+    "third": grain("third", "stats", 300, "append", "five", lateness_s=70),
+    "fourth": grain("fourth", "five", 3600, "update", "hourly", lateness_s=3600),
 }
 
 
 def test_a_grains_own_setting_wins_over_its_file_and_that_over_the_application() -> None:
-    own = {"third": GrainSettings(lateness_s=0, max_messages_per_trigger=7)}
-    found = paces(GRAINS, StreamSettings(lateness_s=45, trigger_s=3, grains=own))
-    assert [pace.lateness_s for pace in found.values()] == [45, 600, 0, 3600]
-    assert [pace.trigger_s for pace in found.values()] == [3, 3, 3, 3]
-    assert [pace.max_messages_per_trigger for pace in found.values()] == [1_000_000, 1_000_000, 7, 1_000_000]
+    of_third = {"third": GrainSettings(lateness_s=0, max_messages_per_trigger=7)}
+    of_grains = paces(GRAINS, StreamSettings(lateness_s=45, trigger_s=3, grains=of_third)).values()
+    assert [pace.lateness_s for pace in of_grains] == [45, 600, 0, 3600]
+    assert [pace.trigger_s for pace in of_grains] == [3, 3, 3, 3]
+    assert [pace.max_messages_per_trigger for pace in of_grains] == [1_000_000, 1_000_000, 7, 1_000_000]
 
 
 def test_settings_of_an_unknown_grain_are_refused() -> None:

@@ -4,7 +4,8 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from schemas.manifest import Dataset
-from stream_processing.derived import (
+from stream_processing.grains.meter_5min import METER_5MIN
+from stream_processing.statistics import (
     MV_PER_V,
     MW_PER_KW,
     key_and_window,
@@ -14,9 +15,11 @@ from stream_processing.derived import (
     voltage_deviation,
 )
 
+GRAIN = METER_5MIN
+
 
 def fields(_dataset: Dataset) -> dict[str, Column]:
-    """The contract's fields over rows of merged statistics."""
+    """The contract's fields over rows of `roll_up`."""
     numbered = F.col("last_sequence") - F.col("first_sequence") + 1
     return {
         **key_and_window("meter_id", "building_id"),

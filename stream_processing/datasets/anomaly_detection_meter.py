@@ -4,11 +4,14 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from schemas.manifest import Dataset
-from stream_processing.derived import key_and_window, power_and_voltage
+from stream_processing.grains.meter_30s import METER_30S
+from stream_processing.statistics import key_and_window, power_and_voltage
+
+GRAIN = METER_30S
 
 
 def fields(dataset: Dataset) -> dict[str, Column]:
-    """The contract's fields over a row of statistics; the thresholds are the manifest's parameters."""
+    """The contract's fields over rows of statistics; the thresholds are the manifest's parameters."""
     limit = dataset.parameters
     values = power_and_voltage()
     identical = F.col("run_max_count") == F.col("event_count")

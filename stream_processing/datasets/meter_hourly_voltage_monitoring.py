@@ -4,11 +4,14 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from schemas.manifest import Dataset
-from stream_processing.derived import key_and_window, voltage, voltage_deviation
+from stream_processing.grains.hours import METER_1H
+from stream_processing.statistics import key_and_window, voltage, voltage_deviation
+
+GRAIN = METER_1H
 
 
 def fields(_dataset: Dataset) -> dict[str, Column]:
-    """The contract's fields over the rows of `hours.hourly`."""
+    """The contract's fields over rows of `hours.hourly`."""
     return {
         **key_and_window("meter_id", "building_id"),
         **voltage(),
