@@ -77,6 +77,7 @@ class Demo:
             if source.present is not None:
                 # Two hours hold too few anomalies to learn from: the model learns from days simulated for it.
                 self._command("train", ["ml", "train", "--simulate"])
+                self.console.print()
                 self._start_part(PREDICT, "ml", "predict")
                 self._command(*source.present)
             self._command("repair", ["repair", "--open"])
