@@ -85,11 +85,12 @@ class Verification:
     _is_abandoned: bool = False
 
     def run(self, wait_s: float) -> Report:
-        """Check until all is proved, or something is wrong for good, or `wait_s` have passed.
+        """Check until all is proved, or something is wrong for good, or nothing has changed for `wait_s` seconds.
 
         What was not proved is looked at twice at least: the first look over much data may take longer than `wait_s`.
         """
-        started = time.monotonic()
+        started = changed_at = time.monotonic()
+        seen: list[str] = []
         self._extents = {name: self.log.extents(dataset.topic) for name, dataset in self.datasets.items()}
         self._complete_from = self._readings_are_complete_from()
         checks = wrong = 0
@@ -97,7 +98,9 @@ class Verification:
             report = self._check(started)
             checks += 1
             wrong += bool(report.failures and not report.may_come)
-            is_over = checks >= CONFIRMATIONS and time.monotonic() - started > wait_s
+            if report.failures != seen:
+                seen, changed_at = report.failures, time.monotonic()
+            is_over = checks >= CONFIRMATIONS and time.monotonic() - changed_at > wait_s
             if not report.failures or wrong >= CONFIRMATIONS or is_over:
                 return report
             self.progress(f"waiting: {report.failures[0]}")

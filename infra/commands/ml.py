@@ -75,7 +75,7 @@ def train(
       smartmeter ml train
       smartmeter ml train --simulate --meters 100 --days 10
     """
-    from infra.base.console import stdout_console
+    from infra.base.console import progress_line, stdout_console
     from infra.commands._options import from_options
     from infra.stack.spark import spark_runtime
     from ml.data import simulated, split_table
@@ -85,14 +85,15 @@ def train(
     from ml.train import train_and_save
 
     parameters = from_options(ForestParameters, trees=trees, depth=depth, seed=seed)
-    if simulate_:
-        tell(f"simulating {meters} meters over {days:g} days")
-        data = simulated(meters, days, seed)
-    else:
-        tell("reading history from ClickHouse")
-        data = split_table(*read_table(where.settings(), max_windows))
     state_dir = where.state_dir()
-    version, trained = train_and_save(data, parameters, spark_runtime(), state_dir, tell)
+    with progress_line() as line:
+        if simulate_:
+            line.step(f"simulating {meters} meters over {days:g} days")
+            data = simulated(meters, days, seed)
+        else:
+            line.step("reading history from ClickHouse")
+            data = split_table(*read_table(where.settings(), max_windows))
+        version, trained = train_and_save(data, parameters, spark_runtime(), state_dir, line.step)
     if as_json:
         click.echo(json.dumps({"version": version, **trained.manifest}, indent=2))
         return
@@ -145,7 +146,7 @@ def evaluate(
       smartmeter ml evaluate --json | jq .metrics.model.average_precision
       smartmeter ml evaluate --csv household_power_consumption.txt --inject
     """
-    from infra.base.console import stdout_console
+    from infra.base.console import progress_line, stdout_console
     from infra.commands._options import from_options
     from infra.stack.spark import spark_runtime
     from ml.data import injected
@@ -162,8 +163,9 @@ def evaluate(
             CsvOptions, separator=separator.replace("\\t", "\t"), time_column=time_column or None, **form
         )
         parameters = from_options(ForestParameters, trees=trees, seed=seed)
-        tell(f"injecting anomalies into {csv}")
-        found = on_injected(injected(csv, test_csv, options, seeds, seed), parameters, spark_runtime(), tell)
+        with progress_line() as line:
+            line.step(f"injecting anomalies into {csv}")
+            found = on_injected(injected(csv, test_csv, options, seeds, seed), parameters, spark_runtime(), line.step)
         importance = found.figures["model"]["importance"]
     else:
         model = newest(where.state_dir(), version)
@@ -200,8 +202,3 @@ def predict(where: Where) -> None:
     configure(PART)
     with stopped_by_signals() as stop:
         run_predict(where.settings(), stop)
-
-
-def tell(sentence: str) -> None:
-    """What goes on, on stderr."""
-    click.echo(sentence, err=True)

@@ -22,6 +22,7 @@ def command(dataset: tuple[str, ...], every: bool, allow_incomplete: bool, where
       smartmeter rebuild meter_minute_trend
       smartmeter rebuild --all
     """
+    from infra.base.console import progress_line
     from infra.base.errors import SmartmeterError
     from infra.operations.rebuild import Rebuilding
     from schemas.manifest import load_deployed
@@ -32,9 +33,9 @@ def command(dataset: tuple[str, ...], every: bool, allow_incomplete: bool, where
     datasets = load_deployed(settings)
     if unknown := sorted(set(dataset) - datasets.keys()):
         raise SmartmeterError(f"no dataset is named {', '.join(unknown)}: there are {', '.join(datasets)}")
-    rebuilding = Rebuilding(settings, datasets, lambda line: click.echo(line, err=True))
     for name in datasets if every else dataset:
-        rebuilt = rebuilding.rebuild(datasets[name], allow_incomplete)
+        with progress_line() as line:
+            rebuilt = Rebuilding(settings, datasets, line).rebuild(datasets[name], allow_incomplete)
         before = "there was none" if rebuilt.before is None else f"before {rebuilt.before}"
         same = "" if rebuilt.before is None else (", equal" if rebuilt.before == rebuilt.after else ", DIFFERENT")
         click.echo(f"{name}: {before}; now {rebuilt.after}{same}")

@@ -29,6 +29,7 @@ def command(
       smartmeter repair --open
       smartmeter repair --from 2026-01-05 --to 2026-01-06
     """
+    from infra.base.console import progress_line
     from infra.operations.repair import Repairing, print_recomputed
     from stream_processing.repair import Span
     from stream_processing.settings import stream_settings
@@ -36,11 +37,12 @@ def command(
     if [only_late, only_open, bool(start or end)].count(True) != 1:
         raise click.UsageError("say which windows: --late, or --open, or --from and --to (one of them suffices)")
     settings = where.settings()
-    repairing = Repairing(settings, stream_settings(settings.deployment), lambda line: click.echo(line, err=True))
-    if only_late:
-        recomputed = repairing.late()
-    elif only_open:
-        recomputed = repairing.open(allow_incomplete)
-    else:
-        recomputed = repairing.span(Span.of_ms(start, end), allow_incomplete)
+    with progress_line() as line:
+        repairing = Repairing(settings, stream_settings(settings.deployment), line)
+        if only_late:
+            recomputed = repairing.late()
+        elif only_open:
+            recomputed = repairing.open(allow_incomplete)
+        else:
+            recomputed = repairing.span(Span.of_ms(start, end), allow_incomplete)
     print_recomputed(recomputed)

@@ -22,10 +22,13 @@ def command(where: Where, start: int | None, end: int | None, allow_incomplete: 
       smartmeter replay
       smartmeter replay --from 2026-01-05 --to 2026-02-01
     """
+    from infra.base.console import progress_line
     from infra.operations.repair import Repairing, print_recomputed
     from stream_processing.repair import Span
     from stream_processing.settings import stream_settings
 
     settings = where.settings()
-    repairing = Repairing(settings, stream_settings(settings.deployment), lambda line: click.echo(line, err=True))
-    print_recomputed(repairing.span(Span.of_ms(start, end), allow_incomplete))
+    with progress_line() as line:
+        repairing = Repairing(settings, stream_settings(settings.deployment), line)
+        recomputed = repairing.span(Span.of_ms(start, end), allow_incomplete)
+    print_recomputed(recomputed)

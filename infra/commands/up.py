@@ -13,7 +13,13 @@ F = TypeVar("F", bound=Callable[..., object])
 
 def port_option(name: str, what: str) -> Callable[[F], F]:
     """The option `--<name>-port`."""
-    return click.option(f"--{name}-port", type=click.IntRange(0, 65535), help=f"Port of {what}; 0: any free one.")
+    return click.option(
+        f"--{name}-port",
+        type=click.IntRange(0, 65535),
+        envvar=f"SMARTMETER_{name.upper().replace('-', '_')}_PORT",
+        show_envvar=True,
+        help=f"Port of {what}; 0: any free one.",
+    )
 
 
 @click.command()
@@ -35,12 +41,14 @@ def command(data_dir: Path, deployment: str | None, **ports: int | None) -> None
       smartmeter up
       smartmeter up --data-dir /tmp/meters --kafka-port 0 --clickhouse-port 18123
     """
+    from infra.base.console import progress_line
     from infra.operations.status_table import print_status
     from infra.stack.stack import Stack
 
     stack = Stack(data_dir)
-    click.echo(f"starting the stack in {stack.data_dir}", err=True)
     wanted = {name.removesuffix("_port").replace("_", "-"): port for name, port in ports.items() if port is not None}
-    started = stack.up(wanted, deployment)
+    with progress_line() as line:
+        line.step(f"starting the stack in {stack.data_dir}")
+        started = stack.up(wanted, deployment)
     click.echo(f"started {', '.join(started)}; passwords are in {stack.data_dir / 'secrets.env'}", err=True)
     print_status(stack.status())

@@ -10,7 +10,7 @@ from infra.commands._options import Where, where_options
 
 @click.command()
 @where_options
-@click.option("--wait", "wait_s", default=60.0, show_default=True, help="Seconds to wait for consumers still behind.")
+@click.option("--wait", "wait_s", default=60.0, show_default=True, help="Seconds to wait while nothing changes.")
 @click.option("--json", "as_json_", is_flag=True, help="The report as JSON; with --watch one object a line.")
 @click.option("--watch", is_flag=True, help="Verify again and again, until stopped; a line for each time.")
 @click.option("--every", "every_s", default=30.0, show_default=True, help="Seconds between two of --watch.")
@@ -30,7 +30,7 @@ def command(ctx: click.Context, where: Where, wait_s: float, as_json_: bool, wat
       smartmeter verify --watch --every 60
     """
     from clickhouse.verify.report import as_json, print_line, print_report
-    from infra.base.console import stdout_console
+    from infra.base.console import progress_line, stdout_console
     from infra.operations.verify import verify
 
     settings = where.settings()
@@ -48,7 +48,8 @@ def command(ctx: click.Context, where: Where, wait_s: float, as_json_: bool, wat
                 time.sleep(every_s)
         except KeyboardInterrupt:
             ctx.exit(1 if failed else 0)
-    report = verify(settings, wait_s, progress=lambda line: click.echo(line, err=True))
+    with progress_line() as line:
+        report = verify(settings, wait_s, progress=line)
     if as_json_:
         click.echo(json.dumps(as_json(report), indent=2))
     else:

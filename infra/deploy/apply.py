@@ -9,7 +9,7 @@ from infra.deploy.plan import Plan, make_plan
 from infra.deploy.services import Services
 from schemas.manifest import Dataset
 
-SETTLES_WITHIN_S = 15.0
+SETTLES_WITHIN_S = 120.0
 
 
 def apply_plan(

@@ -109,6 +109,7 @@ class Repairing:
         rows: dict[str, int] = {}
         if not spans:
             return Recomputed(rows, 0, 0)
+        self.tell(f"starting Spark to recompute {readings:,} readings in {len(hours):,} hours")
         with (
             open_context(self.settings, self.stream_settings, spark_runtime()) as context,
             closing(connect(self.settings)) as client,

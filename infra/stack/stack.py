@@ -40,7 +40,6 @@ START_ORDER = (("kafka", "registry"), ("clickhouse",))
 """Parts of one group start at once; the next group starts when they are ready. Stopped in the reverse order."""
 
 PARTS = tuple(name for group in START_ORDER for name in group)
-READY_DEADLINE_S = 120.0
 OWN_VERSION = importlib.metadata.version("smartmeter")
 """Of parts that are this distribution's own."""
 
@@ -174,7 +173,7 @@ class Stack:
     def _start_one(self, name: str) -> None:
         part = self.part(name)
         process = processes.start(self.data_dir, name, part.prepare())
-        processes.wait_ready(self.data_dir, name, process, part.ready, READY_DEADLINE_S)
+        processes.wait_ready(self.data_dir, name, process, part.ready)
 
     def _stop(self, name: str) -> None:
         process = self.process(name)

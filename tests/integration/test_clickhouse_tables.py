@@ -21,6 +21,7 @@ from schemas.codec import Encoder
 from schemas.framing import frame
 from schemas.registry import Registry
 from tests.integration.trial import Trial, reading
+from tests.patience import PATIENCE_S
 
 TREND = {
     "meter_id": 1,
@@ -236,7 +237,7 @@ def test_reading_waits_for_a_registry_that_is_down(own_trial: Trial, stack: Stac
         own_trial.send(own_trial.readings, [Encoder(unseen, schema_id).encode(reading(i)) for i in range(10)])
         waiting = f"schema {schema_id}: registry unavailable"
         log = log_file(stack.data_dir, "clickhouse")
-        until(lambda: waiting in log.read_text(), "the engine to ask for the schema in vain", 60)
+        until(lambda: waiting in log.read_text(), "the engine to ask for the schema in vain", PATIENCE_S)
         assert own_trial.rows("SELECT count() FROM {readings}_unreadable") == [(0,)]
     finally:
         stack.start("registry")
@@ -249,7 +250,12 @@ def test_a_killed_engine_goes_on_and_has_every_offset(own_trial: Trial, stack: S
     encoder = own_trial.encoder(own_trial.readings, 2)
     messages = [encoder.encode(reading(i % 100, 1_700_000_000_000 + i, sequence=i)) for i in range(count)]
     own_trial.send(own_trial.readings, [*messages[: count // 2], b"garbage"])
-    until(lambda: own_trial.rows("SELECT count() > 0 FROM {readings}") == [(1,)], "the first rows", 60, every_s=0.01)
+    until(
+        lambda: own_trial.rows("SELECT count() > 0 FROM {readings}") == [(1,)],
+        "the first rows",
+        PATIENCE_S,
+        every_s=0.01,
+    )
     stack.kill("clickhouse")
     own_trial.send(own_trial.readings, messages[count // 2 :])
     stack.start("clickhouse")

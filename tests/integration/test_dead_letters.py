@@ -34,6 +34,7 @@ from infra.base.wait import until
 from infra.stack.stack import Stack
 from schemas.manifest import Dataset
 from tests.integration.trial import Trial, reading
+from tests.patience import PATIENCE_S
 
 NO_LIMIT = ShareLimit(max_share=1.0)
 KEY, HEADERS = b"building_\xfe", [("trace", b"\x00\xff"), ("trace", b"2"), ("none", None)]
@@ -176,7 +177,7 @@ def test_killed_in_the_middle_each_message_has_exactly_one_letter(trial: Trial, 
     for after in (200, 1500, 3000):
         process = subprocess.Popen([sys.executable, "-c", SERVE, str(trial.settings.data_dir), str(trial.folder)])
         try:
-            until(lambda after=after: end(trial, raw) > after or process.poll() is not None, "letters", 60, 0.005)  # type: ignore[misc]  # noqa: B023
+            until(lambda: end(trial, raw) > after or process.poll() is not None, "letters", PATIENCE_S, 0.005)  # noqa: B023
             kills += process.poll() is None
             process.kill()
         finally:
@@ -301,17 +302,17 @@ def test_what_is_down_is_waited_for(trial: Trial, raw: Dataset, stack: Stack, ca
     stack.kill("kafka")
     try:
         thread.start()
-        until(is_told, "to be told that Kafka is down", 90)
+        until(is_told, "to be told that Kafka is down", PATIENCE_S)
     finally:
         stack.start("kafka")
     try:
-        until(lambda: "written" in caplog.messages, "the first letter", 90)
+        until(lambda: "written" in caplog.messages, "the first letter", PATIENCE_S)
         caplog.clear()
         stack.kill("clickhouse")
-        until(is_told, "to be told that ClickHouse is down", 90)
+        until(is_told, "to be told that ClickHouse is down", PATIENCE_S)
         stack.start("clickhouse")
         send(trial, raw, [b"bad 1"])
-        until(lambda: both_written(trial, raw), "both letters", 90, every_s=0.5)
+        until(lambda: both_written(trial, raw), "both letters", PATIENCE_S, every_s=0.5)
     finally:
         stop.set()
         thread.join(60)
@@ -336,7 +337,7 @@ def test_the_commands(settings: Settings, trial: Trial) -> None:
             env={**environment, **more},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
             check=False,
         )
 
@@ -372,9 +373,13 @@ def test_the_service_is_a_part_that_status_shows_and_a_signal_ends(
         text=True,
     )
     try:
-        until(lambda: any(one.part == "dead-letters" and one.pid == process.pid for one in stack.status()), "it", 60)
+        until(
+            lambda: any(one.part == "dead-letters" and one.pid == process.pid for one in stack.status()),
+            "it",
+            PATIENCE_S,
+        )
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE_S)
     finally:
         if process.poll() is None:
             process.kill()

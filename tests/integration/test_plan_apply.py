@@ -21,6 +21,7 @@ from schemas.avro import parse_record
 from schemas.examples import load_examples
 from schemas.registry import Registry
 from tests.integration.trial import DEADLINE_S, Trial, reading
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def trial(tmp_path: Path, settings: Settings) -> Iterator[Trial]:
 def smartmeter(settings: Settings, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from infra.cli import main; main()", *arguments]
     environment = {**os.environ, "SMARTMETER_DATA_DIR": str(settings.data_dir), **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE_S, check=False)
 
 
 def test_from_nothing_to_declared_and_no_further(trial: Trial) -> None:

@@ -18,8 +18,9 @@ from infra.deploy.services import Services
 from schemas.codec import Encoder
 from schemas.manifest import CONTRACTS, Dataset, deployed, load_datasets
 from schemas.registry import Registry
+from tests.patience import PATIENCE_S
 
-DEADLINE_S = 60.0
+DEADLINE_S = PATIENCE_S
 
 
 class Trial:
