@@ -184,7 +184,7 @@ def test_a_registry_that_is_down_blames_no_message(
 ) -> None:
     values = readings(raw, 2)[0]
     old, new = (Encoder(raw.versions[number], ids[number]).encode(readings(raw, number)[0]) for number in (1, 2))
-    decoder = Decoder(raw.latest, Registry(settings.schema_registry_url, timeout_s=2, deadline_s=0.5))
+    decoder = Decoder(raw.latest, Registry(settings.schema_registry_url, timeout_s=PATIENCE_S, deadline_s=0.5))
     assert with_datetimes(decoder.decode(new), raw.latest) == values
     stack.kill("registry")
     try:
