@@ -14,8 +14,9 @@ from playwright.sync_api import Browser, Page
 from grafana.panels import ROW
 from grafana.preview import run
 from grafana.preview.browser import SIZE, browser, find_chromium, show, wait_drawn
+from infra.base.deployment import load_deployment
 from infra.base.errors import SmartmeterError
-from infra.base.settings import Settings
+from infra.base.settings import RAW_TOPIC, Settings
 from tests.integration import panel_world as world
 from tests.integration.front_server import ADMIN, READER, FrontServer, running_front
 
@@ -45,8 +46,11 @@ def settings(front: FrontServer, tmp_path_factory: pytest.TempPathFactory) -> Se
 def settings_of(front: FrontServer, data_dir: Path) -> Settings:
     return Settings.model_validate(
         {
+            "stack_dir": data_dir,
             "data_dir": data_dir,
+            "deployment": load_deployment(),
             "kafka_brokers": "127.0.0.1:1",
+            "kafka_topic": RAW_TOPIC,
             "schema_registry_url": front.registry_url,
             "clickhouse_schema_registry_url": front.registry_url,
             "clickhouse_url": front.url,
