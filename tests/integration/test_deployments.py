@@ -140,7 +140,7 @@ def test_readings_dead_letters_and_groups_stay_apart(worlds: tuple[World, World]
     blue.await_rows("SELECT topic FROM dead_letters_latest", [(blue.raw.topic,)])
     assert green.rows("SELECT count() FROM dead_letters") == [(0,)]
 
-    groups = {group.group_id for group in admin(blue).list_consumer_groups().result(10).valid}
+    groups = consumer_groups(blue)
     for world in worlds:
         own = {group for group in groups if group.startswith(world.prefix)}
         assert own == {f"{world.prefix}clickhouse-{name}" for name in (*world.datasets, "dead_letters")}
@@ -156,8 +156,14 @@ def test_a_subscribers_group_is_the_deployments(worlds: tuple[World, World]) -> 
             assert len(list(readings)) >= 5
         offsets = committed(world, f"{world.prefix}alerts")
         assert offsets
-    groups = {group.group_id for group in admin(blue).list_consumer_groups().result(10).valid}
+    groups = consumer_groups(blue)
     assert "alerts" not in groups
+
+
+def consumer_groups(world: World) -> set[str]:
+    """Every group of the cluster."""
+    client = admin(world)  # held until the answer is there: without its client a request has none
+    return {group.group_id for group in client.list_consumer_groups().result(DEADLINE_S).valid}
 
 
 def committed(world: World, group: str) -> int:
