@@ -6,6 +6,7 @@ import logging
 import platform
 import re
 import shutil
+import sys
 import tempfile
 import uuid
 import zlib
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import lz4.frame  # type: ignore[import-untyped]
-from backports import zstd
 
 from clickhouse.front import access, errors, formats, native, statement
 from clickhouse.front.access import Credentials
@@ -23,6 +23,11 @@ from clickhouse.front.engine import Engine, Job, Result
 from clickhouse.front.errors import QueryError
 from clickhouse.front.mirror import SchemaMirror
 from clickhouse.front.request import QueryRequest, parse
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 MAX_SQL_BYTES = 64 << 20
 _HEAD_BYTES = 256 << 10

@@ -14,6 +14,7 @@ SESSION_NOT_FOUND = 372
 SYNTAX_ERROR = 62
 TOO_MANY_QUERIES = 202
 UNEXPECTED = 1002
+UNKNOWN_TABLE = 60
 
 _NAMES = {
     AUTHENTICATION_FAILED: "AUTHENTICATION_FAILED",
@@ -28,6 +29,7 @@ _NAMES = {
     SYNTAX_ERROR: "SYNTAX_ERROR",
     TOO_MANY_QUERIES: "TOO_MANY_SIMULTANEOUS_QUERIES",
     UNEXPECTED: "UNKNOWN_EXCEPTION",
+    UNKNOWN_TABLE: "UNKNOWN_TABLE",
 }
 
 # The groups of ClickHouse's exceptionCodeToHTTPStatus; a code that is in none of them is a 500.
@@ -69,6 +71,6 @@ def from_engine(text: str) -> QueryError:
     while match := _CODE.match(text):
         code, text = int(match[1]), text[match.end() :]
     if code == NOT_ENOUGH_PRIVILEGES and "the grant READ ON FILE" in text:
-        # The engine in process takes a name that no table has for a file's.
-        text = f"{text.strip()} If a table was meant: there is none of that name"
+        # The engine in process takes a name that no table has for a file's. What reads files was refused before.
+        code, text = UNKNOWN_TABLE, "the statement names a table that does not exist"
     return QueryError(code, text.strip() or "the engine gave no reason")

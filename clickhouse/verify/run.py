@@ -43,8 +43,12 @@ class Report:
             for name, positions in self.positions.items()
             if positions.behind
         ]
-        parts: tuple[Mapping[str, Positions | Comparison | Letters], ...] = (self.positions, self.values, self.letters)
-        return behind + [failure for part in parts for one in part.values() for failure in one.failures]
+        accounts: list[Positions | Comparison | Letters] = [
+            *self.positions.values(),
+            *self.values.values(),
+            *self.letters.values(),
+        ]
+        return behind + [failure for account in accounts for failure in account.failures]
 
     @property
     def may_come(self) -> bool:
@@ -58,7 +62,7 @@ class Report:
 
 @dataclass
 class Verification:
-    """One run over a fixed stretch of the log: extents and closed windows are those of its beginning.
+    """One run over fixed extents of the log: those, and the closed windows, at its beginning.
 
     `closed` gives the instant up to which each dataset's windows are closed. It asks for the time of the newest
     reading before an instant, or of all readings (None). `query` and `progress` are called from two threads.

@@ -21,6 +21,7 @@ from clickhouse.dead_letters.run import PART as DEAD_LETTERS
 from grafana.preview.run import PART as PREVIEW
 from infra.base import parts
 from infra.base.console import progress_line
+from infra.base.deployment import EMBEDDED
 from infra.base.errors import SmartmeterError
 from infra.operations.metrics.run import PART as METRICS
 from infra.stack import processes
@@ -148,10 +149,15 @@ class Demo:
         grains = read_progress(self.data_dir).get("grains", {})
         return bool(grains) and all(grain["state"] == "running" for grain in grains.values())
 
+    @property
+    def _where(self) -> list[str]:
+        """Its own directory, and the embedded deployment whatever the environment names."""
+        return ["--data-dir", str(self.data_dir), "--deployment", EMBEDDED]
+
     def _start_part(self, part: str, *arguments: str) -> psutil.Process:
         """Start `smartmeter ARGUMENTS` in the background, as the part that it records itself as."""
         self._show(*arguments, "&")
-        launch = processes.Launch([str(SMARTMETER), *arguments, "--data-dir", str(self.data_dir)])
+        launch = processes.Launch([str(SMARTMETER), *arguments, *self._where])
         return processes.start(self.data_dir, part, launch)
 
     def _preview(self) -> str:
@@ -166,7 +172,7 @@ class Demo:
         with self._timed(title):
             self.console.print()
             self._show(*arguments)
-            done = subprocess.run([str(SMARTMETER), *arguments, "--data-dir", str(self.data_dir)], check=False)
+            done = subprocess.run([str(SMARTMETER), *arguments, *self._where], check=False)
             if done.returncode:
                 raise SmartmeterError(f"`smartmeter {' '.join(arguments)}` ended with exit code {done.returncode}")
 
@@ -174,7 +180,7 @@ class Demo:
         with self._timed("verify"):
             self.console.print()
             self._show("verify")
-            command = [str(SMARTMETER), "verify", "--json", "--wait", UNCHANGED_S, "--data-dir", str(self.data_dir)]
+            command = [str(SMARTMETER), "verify", "--json", "--wait", UNCHANGED_S, *self._where]
             done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
             if not done.stdout:
                 raise SmartmeterError(f"`smartmeter verify` ended with exit code {done.returncode}")

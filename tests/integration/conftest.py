@@ -22,7 +22,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def own_environment() -> Iterator[None]:
     """Tests talk to their own stack alone, whatever this environment names."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for name in (*(field.upper() for field in Settings.model_fields), "SMARTMETER_DATA_DIR"):
+        for name in (
+            *(field.upper() for field in Settings.model_fields),
+            "SMARTMETER_DATA_DIR",
+            "SMARTMETER_DEPLOYMENT",
+        ):
             monkeypatch.delenv(name, raising=False)
         yield
 

@@ -55,7 +55,7 @@ def trend_row(encoder: Encoder, dataset_fields: list[str], **values: Any) -> byt
 def test_every_dataset_reads_back_as_declared(settings: Settings, trial: Trial) -> None:
     actual = read_tables(lambda sql: connect(settings).query(sql).result_rows)
     for dataset in trial.datasets.values():
-        for table in tables(dataset, trial.deployment.connection):
+        for table in tables(dataset, trial.services.connection):
             assert actual[table.name] == normalised(table)
 
 

@@ -171,14 +171,14 @@ def test_status_tells_all_of_it(stack: Stack, port: int) -> None:
     assert {"consumer": "stream-meter_30s", "topic": "smart-meter-data", "messages": 7} in told["lag"]
     assert told["newest_row_age_s"]["pipeline_metrics"] < 300
     assert "raw_data" not in told["newest_row_age_s"], "a table without rows has no newest one"
-    assert told["set_aside"] == {"clickhouse-raw_data": 7}
+    assert told["unreadable"] == {"clickhouse-raw_data": 7}
     assert told["late"]["rows"] == 4
     assert told["repeated_readings"] == 0
     assert told["verification"]["at"] > 0
     assert told["silent"] == {}
     code, table = smartmeter("status", "--data-dir", stack.data_dir)
     assert code == 0
-    for words in ("set aside: 7 by clickhouse-raw_data", "last verify:", "stream-meter_30s"):
+    for words in ("unreadable: 7 by clickhouse-raw_data", "last verify:", "stream-meter_30s"):
         assert words in table
 
 
@@ -216,7 +216,7 @@ def test_status_works_with_everything_down_or_nothing_there(tmp_path: Path) -> N
     told = json.loads(out)
     assert {part["state"] for part in told["parts"]} == {"stopped"}
     assert "smartmeter up" in told["silent"]["settings"]
-    assert (told["late"], told["set_aside"], told["verification"]) == (None, None, None)
+    assert (told["late"], told["unreadable"], told["verification"]) == (None, None, None)
     assert "not known" in smartmeter("status", "--data-dir", tmp_path)[1]
 
 

@@ -128,6 +128,11 @@ def test_engine_errors() -> None:
     assert (error.code, error.http_status) == (62, 400)
     assert error.text("25.8.2.1") == "Code: 62. DB::Exception: Syntax error: x. (SYNTAX_ERROR) (version 25.8.2.1)\n"
     assert from_engine("something else").http_status == 500
+    file = (
+        "Code: 497. DB::Exception: default: Not enough privileges. To execute this query, it's necessary to have the "
+    )
+    missing = from_engine(f"{file}grant READ ON FILE. (ACCESS_DENIED)")
+    assert (missing.code, missing.http_status, "(UNKNOWN_TABLE)" in missing.text("26.9")) == (60, 404, True)
 
 
 @pytest.mark.parametrize(
