@@ -298,10 +298,11 @@ def _heat_map(answer: Answer, time: TimeRange, _marks: Sequence[Mark]) -> Figure
     cells = [list(each.values) for each in series]
     greatest = max([value for row in cells for value in row if value is not None], default=1) or 1
     color, exponent = panel.options["color"]["fill"], panel.options["color"]["exponent"]
+    step = _round_step(greatest / TICKS, panel.field("").unit)
     trace = {
         "type": "heatmap", "x": centres, "y": names, "z": cells, "colorscale": _opacities(color, exponent),
         "zmin": 0, "zmax": greatest, "xgap": 1, "ygap": 1,
-        "colorbar": {"thickness": 10, "len": 0.9, "outlinewidth": 0, "tickformat": ",d"},
+        "colorbar": {"thickness": 10, "len": 0.9, "outlinewidth": 0, "tickformat": ",d", "dtick": step},
         "hovertemplate": "%{y}: %{z:,}<extra></extra>",
     }  # fmt: skip
     axis = {"type": "category", "automargin": True, "showticklabels": len(series) <= NAMED_MAX, "showgrid": False}

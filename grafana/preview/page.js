@@ -1,7 +1,7 @@
 "use strict";
 // Asks for one dashboard at a time and draws what comes; a snapshot has every answer in it and asks nothing.
 const page = window.PAGE;
-const state = { uid: page.dashboards[0].uid, span: null, until: "auto", refresh: page.refresh, chosen: {} };
+const state = { uid: page.dashboards[0].uid, span: null, until: "auto", refresh: page.refresh, chosen: {}, answer: null };
 const wantedTheme = new URLSearchParams(location.search).get("theme");
 setTheme(wantedTheme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
 const SPANS = [[900, "15 minutes"], [3600, "hour"], [10800, "3 hours"], [21600, "6 hours"], [86400, "24 hours"],
@@ -15,12 +15,14 @@ function make(tag, properties, ...children) {
   return element;
 }
 
-function setTheme(name) { document.documentElement.dataset.theme = name; }
+function setTheme(name) {
+  document.documentElement.dataset.theme = name;
+  if (state.answer) draw(state.answer, true);
+}
 
 function tabs() {
   const other = make("button", { id: "theme", textContent: "light / dark", onclick: () => {
     setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
-    load(true);
   } });
   document.getElementById("tabs").replaceChildren(...page.dashboards.map((each) => {
     const tab = make("button", { textContent: each.title.replace(/^[^:]*: /, "").replace(/^./, (c) => c.toUpperCase()) });
@@ -78,6 +80,8 @@ function told(words, failed) {
 }
 
 function draw(answer, fresh) {
+  state.answer = answer;
+  document.body.dataset.ready = "";
   document.title = answer.title;
   document.getElementById("about").textContent = answer.description;
   if (!document.querySelector("#controls details[open]")) controls(answer);

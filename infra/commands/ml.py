@@ -85,6 +85,7 @@ def train(
     from ml.train import train_and_save
 
     parameters = from_options(ForestParameters, trees=trees, depth=depth, seed=seed)
+    state_dir = where.state_dir()
     with progress_line() as line:
         if simulate_:
             line.step(f"simulating {meters} meters over {days:g} days")
@@ -92,7 +93,6 @@ def train(
         else:
             line.step("reading history from ClickHouse")
             data = split_table(*read_table(where.settings(), max_windows))
-        state_dir = where.state_dir()
         version, trained = train_and_save(data, parameters, spark_runtime(), state_dir, line.step)
     if as_json:
         click.echo(json.dumps({"version": version, **trained.manifest}, indent=2))

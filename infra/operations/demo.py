@@ -114,6 +114,11 @@ class Demo:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         (self.data_dir / MARKER).write_text("A demo may empty this directory.\n")
 
+    @property
+    def _where(self) -> list[str]:
+        """Its own directory, and the embedded deployment whatever the environment names."""
+        return ["--data-dir", str(self.data_dir), "--deployment", EMBEDDED]
+
     def _up(self, stack: Stack) -> None:
         with self._timed("up"), progress_line() as line:
             self._show("up")
@@ -148,11 +153,6 @@ class Demo:
     def _stream_runs(self) -> bool:
         grains = read_progress(self.data_dir).get("grains", {})
         return bool(grains) and all(grain["state"] == "running" for grain in grains.values())
-
-    @property
-    def _where(self) -> list[str]:
-        """Its own directory, and the embedded deployment whatever the environment names."""
-        return ["--data-dir", str(self.data_dir), "--deployment", EMBEDDED]
 
     def _start_part(self, part: str, *arguments: str) -> psutil.Process:
         """Start `smartmeter ARGUMENTS` in the background, as the part that it records itself as."""

@@ -59,7 +59,7 @@ def start(data_dir: Path, part: str, launch: Launch) -> psutil.Process:
     The log of the run before is kept as `<part>.log.1`.
     """
     log = log_file(data_dir, part)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if log.exists():
         log.replace(log.with_suffix(".log.1"))
     inherited = {name: value for name, value in os.environ.items() if not name.endswith("_PASSWORD")}
@@ -72,6 +72,7 @@ def start(data_dir: Path, part: str, launch: Launch) -> psutil.Process:
             cwd=data_dir,
             env={**inherited, **launch.environment},
             start_new_session=True,
+            umask=0o077,  # what it writes is its user's alone
         )
     children[child.pid] = child
     process = psutil.Process(child.pid)

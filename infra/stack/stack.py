@@ -78,6 +78,7 @@ class Stack:
         """
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
+            self.data_dir.chmod(0o700)  # whatever made it: the parts' data and the passwords lie in it
         except OSError as error:
             raise SmartmeterError(f"the data directory cannot be made: {error}; choose another (--data-dir)") from error
         with self._locked():

@@ -6,6 +6,7 @@ blank, cut or wider than its place.
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -65,21 +66,22 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             yield name, url
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("theme", THEMES)
-def test_nothing_is_blank_cut_or_too_wide(chromium: Browser, world: tuple[str, str], theme: str, width: int) -> None:
+@pytest.mark.parametrize("uid", UIDS)
+def test_nothing_is_blank_cut_or_too_wide(chromium: Browser, world: tuple[str, str], uid: str) -> None:
     name, url = world
     FOLDER.mkdir(parents=True, exist_ok=True)
-    page = chromium.new_page(viewport={"width": width, "height": HEIGHT})
+    page = chromium.new_page(viewport={"width": WIDTHS[0], "height": HEIGHT})
+    show(page, url, uid, THEMES[0])
+    drawn = page.evaluate("() => document.querySelectorAll('section[data-drawn=yes]').length")
+    assert (drawn > 0) == (name != "nothing")
     defects: list[str] = []
-    for uid in UIDS:
-        show(page, url, uid, theme)
-        path = FOLDER / f"{uid.removeprefix('smartmeter-')}-{name}-{theme}-{width}.png"
-        page.screenshot(path=path, full_page=True)
+    for width, theme in product(WIDTHS, THEMES):
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        page.evaluate("theme => setTheme(theme)", theme)
+        wait_drawn(page, uid)
+        page.screenshot(path=FOLDER / f"{uid.removeprefix('smartmeter-')}-{name}-{theme}-{width}.png", full_page=True)
         found: list[str] = page.evaluate(DEFECTS, width == PHONE)
-        defects += [f"{uid}: {defect}" for defect in found if defect.removesuffix(": blank") not in ZEROS]
-        drawn = page.evaluate("() => document.querySelectorAll('section[data-drawn=yes]').length")
-        assert (drawn > 0) == (name != "nothing"), uid
+        defects += [f"{width} {theme} {each}" for each in found if each.removesuffix(": blank") not in ZEROS]
     page.close()
     assert defects == []
 

@@ -6,12 +6,13 @@ import time
 from threading import Event
 
 from confluent_kafka import Message
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
 
 from infra.base import kafka_client, parts
 from infra.base.errors import SmartmeterError
 from infra.base.events import event
 from infra.base.loopback import HOST, chosen_port
+from infra.base.same_origin import guarded
 from infra.base.settings import Settings
 from infra.operations.metrics.exposition import Exposition
 from infra.operations.metrics.sources import Sources
@@ -43,6 +44,7 @@ def run_metrics(settings: Settings, port: int, every_s: float = READ_EVERY_S) ->
         exposition, registry = Exposition(), CollectorRegistry()
         registry.register(exposition)
         server, _ = start_http_server(port, HOST, registry)
+        server.set_app(guarded(make_wsgi_app(registry)))
         url = f"http://{HOST}:{port}/metrics"
         found_at(url)
         event(log, "serving", url=url)
