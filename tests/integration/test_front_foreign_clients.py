@@ -45,7 +45,13 @@ def needs(*tools: str) -> None:
 
 def build(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str] | None = None) -> None:
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=BUILD_S
+        command,
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=BUILD_S,
+        check=False,
     )
     assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
 
@@ -60,7 +66,9 @@ def run(front: FrontServer, *command: str | Path) -> None:
         "READER": READER[0],
         "READER_PASSWORD": READER[1],
     }
-    done = subprocess.run(command, env={**os.environ, **told}, capture_output=True, text=True, timeout=RUN_S)
+    done = subprocess.run(
+        command, env={**os.environ, **told}, capture_output=True, text=True, timeout=RUN_S, check=False
+    )
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-6000:]}"
 
 
