@@ -348,7 +348,7 @@ class Front:
                     with self._killable(query_id, task):
                         await self._stream(exchange, head, answer, packer)
                 except QueryError as error:
-                    await exchange.broken(self._mid_stream(error, tag), packer)
+                    await exchange.broken(self._mid_stream(error, tag), packer, bool(request.block_method))
 
     async def _stream(self, exchange: Exchange, head: list[bytes], answer: Answer, packer: Encoder) -> None:
         while head:

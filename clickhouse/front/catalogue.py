@@ -62,7 +62,8 @@ SETTING_FAMILIES = re.compile(
 SETTING_NAMES = words(
     """
     aggregate_functions_null_for_empty allow_experimental_analyzer allow_suspicious_types_in_group_by
-    allow_suspicious_types_in_order_by asterisk_include_alias_columns asterisk_include_materialized_columns
+    allow_suspicious_types_in_order_by async_insert wait_for_async_insert
+    asterisk_include_alias_columns asterisk_include_materialized_columns
     allow_experimental_dynamic_type allow_experimental_json_type allow_experimental_variant_type cast_keep_nullable
     cast_string_to_dynamic_use_inference cast_string_to_variant_use_inference enable_dynamic_type
     input_format_native_decode_types_in_binary_format

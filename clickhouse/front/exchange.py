@@ -108,9 +108,12 @@ class Exchange:
         """Send more of an answer."""
         await self.send(await packed(encoder, data), more=True)
 
-    async def broken(self, text: bytes, encoder: Encoder) -> None:
-        """End an answer that failed: the error's text, time for the client to read it, and no proper end."""
-        await self.send(encoder.feed(text) + encoder.end(), more=True)
+    async def broken(self, text: bytes, packer: Encoder, in_blocks: bool) -> None:
+        """End an answer that failed: the error's text, time for the client to read it, and no proper end.
+
+        After ClickHouse's own blocks the text stands as it is, as servers write it and clients look for it.
+        """
+        await self.send(text if in_blocks else packer.feed(text) + packer.end(), more=True)
         await asyncio.sleep(LINGER_S)
 
 

@@ -22,7 +22,7 @@ async function attempt(compression) {
   for await (const rows of stream.stream()) count += rows.length
   assert.equal(count, 300000)
 
-  const late = "SELECT throwIf(number = 900000, 'too far') FROM numbers(1000000)"
+  const late = "SELECT throwIf(number = 90000, 'too far') AS a FROM numbers(100000) SETTINGS max_block_size = 1000"
   await assert.rejects(async () => {
     const answer = await reader.query({ query: late, format: 'JSONEachRow' })
     for await (const _ of answer.stream());
