@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from clickhouse.front.access import READER_MAX_EXECUTION_TIME_S
+from clickhouse.front.limits import READER_MAX_EXECUTION_TIME_S
 from grafana.query import DATASOURCE_TYPE, DATASOURCE_UID
 
 FILE = Path(__file__).parent / "provisioning" / "datasources" / "clickhouse.yaml"

@@ -21,6 +21,7 @@ from infra.base import parts
 from infra.base.clickhouse_client import connect
 from infra.base.errors import SmartmeterError
 from infra.base.loopback import HOST, chosen_port
+from infra.base.same_origin import guarded
 from infra.base.settings import Settings
 
 PART = "preview"
@@ -47,7 +48,7 @@ def serve(settings: Settings, port: int, refresh_s: int, zone: str, started: Cal
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
     with (
-        parts.this_process_is(settings.data_dir, PART, "the preview") as found_at,
+        parts.this_process_is(settings.stack_dir, settings.deployment.named(PART), "the preview") as found_at,
         serving(settings, port, refresh_s, zone) as url,
     ):
         found_at(url)
@@ -60,7 +61,7 @@ def serving(settings: Settings, port: int = 0, refresh_s: int = REFRESH_S, zone:
     """The page served on this machine while the context lasts; its address."""
     port = chosen_port(port)
     preview = Preview(pages(), asking(connect(settings, reader=True)), refresh_s, zone)
-    server = waitress.create_server(preview, host=HOST, port=port, threads=THREADS, ident=None)
+    server = waitress.create_server(guarded(preview), host=HOST, port=port, threads=THREADS, ident=None)
     serving_thread = threading.Thread(target=server.run, name="preview", daemon=True)
     serving_thread.start()
     try:

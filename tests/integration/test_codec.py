@@ -22,6 +22,7 @@ from schemas.codec import Decoder, Encoder, Undecodable, with_datetimes
 from schemas.examples import load_examples
 from schemas.manifest import Dataset, load_datasets
 from schemas.registry import INCOMPATIBLE, NotRegistered, Registry, RegistryRefused, RegistryUnavailable
+from tests.patience import PATIENCE_S
 
 DATASETS = load_datasets()
 
@@ -116,7 +117,7 @@ def consume(brokers: str, topic: str, count: int) -> Iterator[bytes | None]:
         return len(values) >= count
 
     try:
-        until(all_there, f"{count} messages of {topic}", deadline_s=30)
+        until(all_there, f"{count} messages of {topic}", deadline_s=PATIENCE_S)
     finally:
         consumer.close()
     return iter(values)

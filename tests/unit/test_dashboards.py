@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from clickhouse.ddl import names as table_names
-from clickhouse.front.access import READER_MAX_EXECUTION_TIME_S
+from clickhouse.front.limits import READER_MAX_EXECUTION_TIME_S
 from grafana import alerts, datasource, render
 from grafana.dashboards.pipeline import GRAINS
 from grafana.datasource import DRIVER_ADDS_S, QUERY_TIMEOUT_S
