@@ -4,7 +4,7 @@ What a table lacks is looked up in the log, and the log must explain it.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -21,7 +21,8 @@ DAY_S = 86_400
 FIRST = 5
 """How many of each kind of difference are named."""
 LOOKUP = 4_000
-"""Rows whose successors are looked up at once; their keys as text must fit the engine's limit of 256 KiB a query."""
+LOOKUP_BYTES = 160_000
+"""Rows whose successors are looked up at once, and their keys as text: a reader's query has at most 256 KiB."""
 GATHERED = 50 * LOOKUP
 """Rows gathered before a look-up. In the order of their keys, one read of a part of the table serves many of them."""
 
@@ -184,8 +185,7 @@ class _Explanation:
     def finish(self) -> None:
         """Look the last rows up."""
         self._rows.sort(key=lambda row: row.key)
-        batches = (self._rows[first : first + LOOKUP] for first in range(0, len(self._rows), LOOKUP))
-        replaced = {offset for batch in batches for offset in _replaced(self.dataset, batch, self.query)}
+        replaced = {offset for batch in lookups(self._rows) for offset in _replaced(self.dataset, batch, self.query)}
         self.superseded += len(replaced)
         self.lost += [(row.offset, _named(self.dataset, row.key)) for row in self._rows if row.offset not in replaced]
         self._rows.clear()
@@ -226,6 +226,19 @@ class _Explanation:
         self._rows.append(Row(entry.offset, key, values.get(self.dataset.version_by, 0)))
         if len(self._rows) == GATHERED:
             self.finish()
+
+
+def lookups(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """The rows in batches, in order: at most LOOKUP rows, whose keys have at most LOOKUP_BYTES as text."""
+    first = size = 0
+    for number, row in enumerate(rows):
+        of_key = sum(len(str(value).encode()) + len("'',") for value in row.key)
+        if number > first and (number - first == LOOKUP or size + of_key > LOOKUP_BYTES):
+            yield rows[first:number]
+            first, size = number, 0
+        size += of_key
+    if first < len(rows):
+        yield rows[first:]
 
 
 def _named(dataset: Dataset, key: tuple[Any, ...]) -> str:

@@ -172,20 +172,34 @@ class Demo:
         with self._timed(title):
             self.console.print()
             self._show(*arguments)
-            done = subprocess.run([str(SMARTMETER), *arguments, *self._where], check=False)
-            if done.returncode:
-                raise SmartmeterError(f"`smartmeter {' '.join(arguments)}` ended with exit code {done.returncode}")
+            code, _ = self._run(arguments)
+            if code:
+                raise SmartmeterError(f"`smartmeter {' '.join(arguments)}` ended with exit code {code}")
 
     def _verify(self) -> dict[str, Any]:
         with self._timed("verify"):
             self.console.print()
             self._show("verify")
-            command = [str(SMARTMETER), "verify", "--json", "--wait", UNCHANGED_S, *self._where]
-            done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
-            if not done.stdout:
-                raise SmartmeterError(f"`smartmeter verify` ended with exit code {done.returncode}")
-        report: dict[str, Any] = json.loads(done.stdout)
+            code, output = self._run(["verify", "--json", "--wait", UNCHANGED_S], stdout=subprocess.PIPE)
+            if not output:
+                raise SmartmeterError(f"`smartmeter verify` ended with exit code {code}")
+        report: dict[str, Any] = json.loads(output)
         return report
+
+    def _run(self, arguments: Sequence[str], stdout: int | None = None) -> tuple[int, str]:
+        """The exit code of `smartmeter ARGUMENTS`, and its output if `stdout` is a pipe.
+
+        Ctrl-C in the terminal comes to the demo alone, which asks the command to end: Python would show a traceback
+        for one that came while it starts.
+        """
+        command = [str(SMARTMETER), *arguments, *self._where]
+        with subprocess.Popen(command, stdout=stdout, text=True, process_group=0) as process:
+            try:
+                output, _ = process.communicate()
+            except BaseException:
+                process.terminate()
+                raise
+        return process.returncode, output or ""
 
     def _show(self, *arguments: str) -> None:
         self.console.print(f"[bold]$ smartmeter {' '.join(arguments)}[/bold]", highlight=False, soft_wrap=True)

@@ -152,7 +152,8 @@ def test_a_subscribers_group_is_the_deployments(worlds: tuple[World, World]) -> 
     blue.send(range(5))
     green.send(range(5))
     for world in worlds:
-        with subscribe("raw_data", world.settings, start="beginning", group="alerts", until_end=True) as readings:
+        beginning = {"start": "beginning", "until_end": True, "on_unreadable": lambda _: None}
+        with subscribe("raw_data", world.settings, group="alerts", **beginning) as readings:
             assert len(list(readings)) >= 5
         offsets = committed(world, f"{world.prefix}alerts")
         assert offsets
