@@ -246,7 +246,8 @@ document.addEventListener("click", (event) => {
 function follow() {
   const [uid, parameters] = location.hash.slice(1).split("?");
   if (page.dashboards.some((each) => each.uid === uid)) {
-    if (uid !== state.uid) state.span = parameters === undefined ? null : state.span;
+    // A link keeps the time that is shown; a tab takes its dashboard's own.
+    if (uid !== state.uid) state.span = parameters === undefined || !state.answer ? null : state.answer.span;
     state.uid = uid;
   }
   for (const [name, value] of new URLSearchParams(parameters || "")) {
