@@ -6,10 +6,10 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from chdb import _chdb
 
 from clickhouse.checksum import checksums
 from clickhouse.ddl import EXAMPLE, create_statement, tables
+from clickhouse.front import library
 from infra.base.errors import SmartmeterError
 from infra.base.log import Extent
 from infra.base.query import Query, ResultRows
@@ -24,7 +24,7 @@ TOPIC = [Extent(0, 100, 200), Extent(1, 0, 50)]
 
 @pytest.fixture
 def query() -> Iterator[Query]:
-    with closing(_chdb.connect(":memory:")) as connection:
+    with closing(library.connect(":memory:")) as connection:
 
         def run(sql: str, _: Mapping[str, float] | None = None) -> ResultRows:
             return [json.loads(line) for line in connection.query(sql, "JSONCompactEachRow").bytes().splitlines()]
