@@ -1,4 +1,4 @@
-"""What a table holds in two numbers, to tell whether two tables, or one at two times, hold the same rows."""
+"""A checksum of a table: whether two tables, or one table at two times, hold the same rows."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Checksum(NamedTuple):
 
 
 def checksum(dataset: Dataset, table: str, query: Query, where: str = "1") -> Checksum:
-    """The checksum of the merged rows that `where` holds for, over the contract's fields; positions do not count."""
+    """The checksum of the merged rows that match `where`, over the contract's fields. Positions do not count."""
     fields = ", ".join(
         f"ifNull(toString({field.name}), 'null')" if field.nullable else field.name for field in dataset.latest.fields
     )
@@ -41,5 +41,5 @@ def checksums(
     key = ", ".join(dataset.order_by)
     others = " UNION ALL ".join(f"SELECT {key} FROM {table} WHERE NOT ({within})" for table in tables)
     where = f"({within}) AND ({key}) NOT IN ({others})"
-    one, other = (checksum(dataset, table, query, where) for table in tables)
-    return one, other
+    first, second = (checksum(dataset, table, query, where) for table in tables)
+    return first, second

@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from infra.base.deployment import Deployment, KafkaDeployment, Partitions
 from infra.base.kafka_connection import KafkaConnection
 from schemas.avro import ContractError, Field
-from schemas.manifest import Dataset, load_datasets
+from schemas.manifest import Dataset, deployed, load_datasets
 
 SQL_FOLDER = Path(__file__).parent / "sql"
 INSTANT = "DateTime64(3, 'UTC')"
@@ -44,10 +45,11 @@ class Names(NamedTuple):
 
 @dataclass(frozen=True)
 class Connection:
-    """Where ClickHouse finds the log and the schemas."""
+    """Where ClickHouse finds the log and the schemas, and what the deployment says of the tables."""
 
     kafka: KafkaConnection
     schema_registry_url: str
+    deployment: Deployment
 
     def queue_settings(self) -> dict[str, str]:
         """Settings of a Kafka table that say where Kafka is, as SQL."""
@@ -83,7 +85,15 @@ class Table:
     query: str = ""
 
 
-EXAMPLE = Connection(KafkaConnection(brokers="kafka:9092"), schema_registry_url="http://schema-registry:8081")
+EXAMPLE = Connection(
+    KafkaConnection(brokers="kafka:9092"),
+    schema_registry_url="http://schema-registry:8081",
+    deployment=Deployment(
+        name="example",
+        description="As the committed SQL shows it.",
+        kafka=KafkaDeployment(partitions=Partitions(default=4), replication_factor=1),
+    ),
+)
 
 POSITION = (
     Column("topic", "LowCardinality(String)", "Topic of the message.", "ZSTD(1)"),
@@ -115,9 +125,9 @@ def names(dataset: str) -> Names:
     return Names(dataset, *(f"{dataset}_{role}" for role in Names._fields[1:]))
 
 
-def consumer_group(dataset: str) -> str:
+def consumer_group(dataset: Dataset) -> str:
     """The consumer group of a dataset's queue: its offsets outlive the table."""
-    return f"clickhouse-{dataset}"
+    return f"{dataset.prefix}clickhouse-{dataset.name}"
 
 
 def tables(dataset: Dataset, connection: Connection) -> tuple[Table, ...]:
@@ -237,7 +247,7 @@ def _queue(dataset: Dataset, connection: Connection) -> Table:
     settings = {
         **connection.queue_settings(),
         "kafka_topic_list": literal(dataset.topic),
-        "kafka_group_name": literal(consumer_group(dataset.name)),
+        "kafka_group_name": literal(consumer_group(dataset)),
         "kafka_format": literal("AvroConfluent"),
         "format_avro_schema_registry_url": literal(connection.schema_registry_url),
         "input_format_avro_allow_missing_fields": "1",
@@ -282,10 +292,10 @@ def _out_of_contract(dataset: Dataset) -> list[str]:
         value = f"toUnixTimestamp64Milli({f.name})" if f.type == "timestamp-millis" else f.name
         bounds = {"at least": (">=", f.minimum), "at most": ("<=", f.maximum)}
         within = [f"({value} {sign} {bound})" for sign, bound in bounds.values() if bound is not None]
-        said = " and ".join(f"{words} {bound}" for words, (_, bound) in bounds.items() if bound is not None)
+        demand = " and ".join(f"{words} {bound}" for words, (_, bound) in bounds.items() if bound is not None)
         if within:
             inside = f"({' AND '.join(within)})" if len(within) > 1 else within[0]
-            pairs += [f"NOT {inside}", literal(f"{f.name} is out of contract: it must be {said}")]
+            pairs += [f"NOT {inside}", literal(f"{f.name} is out of contract: it must be {demand}")]
     tolerance_s = dataset.parameters.get("future_tolerance_s")
     if tolerance_s is not None:
         pairs += [
@@ -351,7 +361,8 @@ def _codec(f: Field) -> Literal["T64, ZSTD(1)", "DoubleDelta, ZSTD(1)", "ZSTD(1)
 
 def main() -> None:
     """Write the SQL of every dataset to clickhouse/sql, and remove that of datasets that are gone."""
-    rendered = {name: render(dataset, EXAMPLE) for name, dataset in load_datasets().items()}
+    datasets = deployed(load_datasets(), EXAMPLE.deployment)
+    rendered = {name: render(dataset, EXAMPLE) for name, dataset in datasets.items()}
     for path in SQL_FOLDER.glob("*.sql"):
         if path.stem not in rendered:
             path.unlink()

@@ -1,8 +1,8 @@
-"""What the stream has left out: readings of windows that were closed when they came, found by comparing counts.
+"""What the stream missed: readings that came after their window was closed, found by comparing counts.
 
-raw_data holds every reading, and a row of an aggregate says how many it counts. Where a closed window's rows count
-fewer, readings were late, or a part of the stream was without its state; `smartmeter repair --late` recomputes there.
-All of it is SQL over the merged views; the functions give what to run and read what comes back.
+raw_data holds every reading, and each row of an aggregate says how many readings it counts. If a closed window's rows
+count fewer, readings were late, or a part of the stream ran without its state; `smartmeter repair --late` recomputes
+there. Everything is SQL over the merged views: the functions write it and read the answers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ HOUR = timedelta(hours=1)
 FIRST_STATS = "meter_stats_30s"
 BUCKET = 20_000
 """Offsets are looked at in buckets of so many."""
-STRETCHES_MAX = 8
+EXTENTS_MAX = 8
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,10 @@ def hours(query: Query, start: datetime | None, end: datetime | None) -> list[tu
     return [(datetime.fromtimestamp(hour, UTC), int(count)) for hour, count in rows]
 
 
-def stretches(
+def extents(
     query: Query, begins: Mapping[int, int], start: datetime | None, end: datetime | None
 ) -> dict[int, list[tuple[int, int]]]:
-    """Where in the raw topic the readings of event time [start, end) are: stretches of offsets by partition.
+    """Where in the raw topic the readings of event time [start, end) are: offsets [begin, end) by partition.
 
     They hold other readings too. Every partition of `begins` (its first offset) gets at least one, empty if need be.
     raw_data must have consumed the topic to its end, and holds of repeated readings the last, which is the one that
@@ -107,28 +107,28 @@ def stretches(
         f"SELECT partition, min(offset), max(offset) + 1 FROM {RAW} WHERE {_between(start, end)} "
         f"GROUP BY partition, intDiv(offset, {BUCKET}) ORDER BY partition, 2"
     )
-    found: dict[int, list[tuple[int, int]]] = {partition: [] for partition in begins}
-    for partition, first, last in rows:
-        found[partition].append((int(first), int(last)))
+    by_partition: dict[int, list[tuple[int, int]]] = {partition: [] for partition in begins}
+    for partition, begin, end_offset in rows:
+        by_partition[partition].append((int(begin), int(end_offset)))
     return {
-        partition: fewer(ranges, STRETCHES_MAX) or [(begins[partition], begins[partition])]
-        for partition, ranges in found.items()
+        partition: fewer(extents_, EXTENTS_MAX) or [(begins[partition], begins[partition])]
+        for partition, extents_ in by_partition.items()
     }
 
 
-def fewer(ranges: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]:
-    """Ascending ranges joined over the narrowest gaps between them until at most `most` are left."""
-    if len(ranges) <= most:
-        return list(ranges)
-    gaps = sorted(range(1, len(ranges)), key=lambda i: ranges[i][0] - ranges[i - 1][1])
-    cuts = sorted(gaps[len(ranges) - most :])
+def fewer(extents: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    """Ascending extents, joined over the narrowest gaps between them until at most `most` are left."""
+    if len(extents) <= most:
+        return list(extents)
+    gaps = sorted(range(1, len(extents)), key=lambda i: extents[i][0] - extents[i - 1][1])
+    cuts = sorted(gaps[len(extents) - most :])
     starts = [0, *cuts]
-    ends = [*cuts, len(ranges)]
-    return [(ranges[first][0], ranges[last - 1][1]) for first, last in zip(starts, ends, strict=True)]
+    ends = [*cuts, len(extents)]
+    return [(extents[first][0], extents[last - 1][1]) for first, last in zip(starts, ends, strict=True)]
 
 
 def batches(hours: Sequence[tuple[datetime, int]], most: int) -> list[tuple[datetime, datetime]]:
-    """Hours with their counts, in order, cut into spans [start, end) of at most `most` readings, or of one hour.
+    """Cut hours, in order and with their counts, into spans [start, end) of at most `most` readings or one hour.
 
     Hours that do not follow each other are in different spans.
     """

@@ -68,24 +68,24 @@ def _column(row: Sequence[str]) -> Column:
 
 def _table(row: Sequence[str], columns: Sequence[Column], database: str) -> Table:
     name, engine_full, query, comment, create = row
-    query = _one_line(query).replace(f"{database}.", "")
+    query = _one_line(re.sub(rf"\b(FROM|JOIN) `?{re.escape(database)}`?\.", r"\1 ", query))
     target = TARGET.match(create)
     if query:
         named = target[1].removeprefix(f"{database}.") if target else ""
         return Table(name=name, comment=comment, target=named, query=query)
-    parts = ENGINE.fullmatch(engine_full)
-    found: Mapping[str, str] = {} if parts is None else {key: value or "" for key, value in parts.groupdict().items()}
-    engine = found.get("engine", engine_full).replace("`", "")  # the engine called Null is printed in them
+    match = ENGINE.fullmatch(engine_full)
+    clauses: Mapping[str, str] = {} if match is None else {key: value or "" for key, value in match.groupdict().items()}
+    engine = clauses.get("engine", engine_full).replace("`", "")  # the engine called Null is printed in them
     for clause in ("partition_by", "primary_key"):
-        if found.get(clause):
-            engine += f" {clause.replace('_', ' ').upper()} {found[clause]}"
-    settings = {key: _masked(key, value.strip()) for key, value in SETTING.findall(found.get("settings", ""))}
+        if clauses.get(clause):
+            engine += f" {clause.replace('_', ' ').upper()} {clauses[clause]}"
+    settings = {key: _masked(key, value.strip()) for key, value in SETTING.findall(clauses.get("settings", ""))}
     return Table(
         name=name,
         columns=tuple(columns),
         engine=engine,
-        order_by=_without_brackets(found.get("order_by", "")),
-        ttl=found.get("ttl", ""),
+        order_by=_without_brackets(clauses.get("order_by", "")),
+        ttl=clauses.get("ttl", ""),
         settings={key: value for key, value in settings.items() if IMPLICIT_SETTINGS.get(key) != value},
         comment=comment,
     )

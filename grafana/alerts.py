@@ -1,7 +1,10 @@
 """Alert rules as Grafana's provisioning has them, each a query, a reduction to its last value, and a threshold.
 
-Rendered to provisioning/alerting/smartmeter.yaml. There a `$` in a text means a variable of Grafana's environment and
-is doubled; the queries are taken as they are.
+Rendered to provisioning/alerting/smartmeter.yaml. Grafana takes annotations and queries there as they are written: no
+`$` is doubled.
+
+A series that is gone resolves its alert without a value. So each query gives every building, consumer or table that is
+known, also where nothing is wrong, and each summary says something where no value is left.
 """
 
 from dataclasses import dataclass
@@ -10,19 +13,23 @@ from typing import Any
 
 import yaml
 
-from grafana.dashboards.pipeline import of
+from grafana import sql
+from grafana.dashboards.pipeline import AGES_THAT_COUNT, of
 from grafana.query import DATASOURCE_UID, ClickHouseQuery, Format
 
 FILE = Path(__file__).parent / "provisioning" / "alerting" / "smartmeter.yaml"
 HEADER = "# Rendered from grafana/alerts.py by `smartmeter dashboards render`; do not edit.\n"
 EXPRESSION_UID = "__expr__"
+FOLDER = "Smart meters"
+"""As the dashboards' provider has it: Grafana finds the folder of alert rules by its title."""
+GONE = "{{ else }}no longer known{{ end }}"
 
 
 @dataclass(frozen=True)
 class AlertRule:
     """One rule: fires where the query's number is above `above` for `pending`, per combination of its text columns.
 
-    `no_data`: what an empty result means, `OK` or `NoData`.
+    `dashboard`: where to look. `no_data`: what an empty result means, `OK` or `NoData`.
     """
 
     uid: str
@@ -32,6 +39,7 @@ class AlertRule:
     span_s: int
     pending: str
     summary: str
+    dashboard: str
     no_data: str = "OK"
     severity: str = "warning"
 
@@ -47,12 +55,30 @@ GROUP BY part, target ORDER BY part, target""",
         above=100_000,
         span_s=300,
         pending="5m",
-        summary="{{ $labels.consumer }} has {{ $values.B.Value }} messages of {{ $labels.topic }} yet to read",
+        summary="{{ $labels.consumer }} has {{ with $values.B }}{{ humanize .Value }} messages of "
+        "{{ $labels.topic }} yet "
+        f"to read{GONE}",
+        dashboard="pipeline",
+        no_data="NoData",
+    ),
+    AlertRule(
+        uid="smartmeter-stale-table",
+        title="A table gets nothing new",
+        sql=f"""SELECT target AS dataset, argMax(value_last, window_start) AS age_s
+FROM pipeline_metrics_latest
+WHERE {of("newest_row_age_s")} AND {AGES_THAT_COUNT}
+GROUP BY target ORDER BY target""",
+        above=900,
+        span_s=300,
+        pending="0s",
+        summary="Nothing new in table {{ $labels.dataset }}: {{ with $values.B }}the newest row is "
+        f"{{{{ humanizeDuration .Value }}}} old{GONE}",
+        dashboard="pipeline",
         no_data="NoData",
     ),
     AlertRule(
         uid="smartmeter-dead-letters",
-        title="Messages are set aside",
+        title="Messages are unreadable",
         sql=f"""SELECT part AS consumer, max(value_last) - min(value_last) AS messages
 FROM pipeline_metrics_latest
 WHERE {of("set_aside_messages")}
@@ -60,36 +86,64 @@ GROUP BY part ORDER BY part""",
         above=10,
         span_s=900,
         pending="0s",
-        summary="{{ $labels.consumer }} set {{ $values.B.Value }} messages aside within 15 minutes",
+        summary="{{ $labels.consumer }}: {{ with $values.B }}{{ humanize .Value }} unreadable messages within 15 "
+        "minutes"
+        f"{GONE}",
+        dashboard="pipeline",
+        no_data="NoData",
     ),
     AlertRule(
         uid="smartmeter-silent-meter",
-        title="A meter is silent",
-        # Whether a row counts or was replaced, its minute had readings: no need to merge.
-        sql="""SELECT toString(meter_id) AS meter, dateDiff('second', max(window_end), $__toTime) AS silent_s
-FROM meter_minute_trend
-WHERE $__timeFilter(window_start)
-GROUP BY meter_id HAVING silent_s > 600 ORDER BY silent_s DESC, meter_id LIMIT 100""",
-        above=600,
-        span_s=7200,
+        title="Meters are silent",
+        # Whether a row counts or was replaced, its minute had readings: no need to merge. A building stays known for so
+        # long that its alert does not resolve itself.
+        sql=f"""SELECT toString(home) AS building, countIf(NOT seen) AS silent_meters
+FROM (
+    SELECT meter_id, argMax(building_id, at) AS home, max(recent) AS seen
+    FROM (
+        SELECT meter_id, building_id, window_start AS at, 0 AS recent
+        FROM meter_hourly_power_consumption
+        WHERE {sql.KNOWN}
+        UNION ALL
+        SELECT meter_id, building_id, window_start, 1
+        FROM meter_minute_trend
+        WHERE {sql.RECENT}
+    )
+    GROUP BY meter_id
+)
+GROUP BY home ORDER BY home""",
+        above=0,
+        span_s=sql.SILENT_AFTER_S,
         pending="0s",
-        summary="meter {{ $labels.meter }} has sent nothing for {{ $values.B.Value }} s",
+        summary="Building {{ $labels.building }}: {{ with $values.B }}{{ .Value }} meters have sent nothing for "
+        f"{sql.SILENT_AFTER_S // 60} minutes or longer{GONE}",
+        dashboard="meters",
     ),
     AlertRule(
         uid="smartmeter-anomaly",
-        title="A meter is probably anomalous",
-        sql="""SELECT toString(meter_id) AS meter, model_version AS model, max(probability) AS probability
-FROM anomaly_prediction_results_latest
-WHERE prediction AND (meter_id, window_start) IN (
-    SELECT meter_id, window_start FROM anomaly_prediction_results
-    WHERE $__timeFilter(window_start) AND prediction
-    ORDER BY window_start DESC LIMIT 1000
+        title="Meters are probably anomalous",
+        sql="""SELECT toString(building_id) AS building, uniqExactIf(meter_id, alarm) AS anomalous_meters
+FROM (
+    SELECT building_id, 0 AS meter_id, false AS alarm
+    FROM building_hourly_power_consumption
+    WHERE window_start > $__toTime - INTERVAL 1 DAY AND window_start <= $__toTime
+    UNION ALL
+    SELECT building_id, meter_id, prediction AND probability > 0.9
+    FROM anomaly_prediction_results_latest
+    WHERE (meter_id, window_start) IN (
+        SELECT meter_id, window_start FROM anomaly_prediction_results
+        WHERE $__timeFilter(window_start) AND prediction
+        ORDER BY window_start DESC LIMIT 100000
+    )
 )
-GROUP BY meter_id, model_version ORDER BY probability DESC, meter_id, model_version LIMIT 100""",
-        above=0.9,
+GROUP BY building_id ORDER BY building_id""",
+        above=0,
         span_s=900,
         pending="0s",
-        summary="meter {{ $labels.meter }} is anomalous, probability {{ $values.B.Value }}, says {{ $labels.model }}",
+        summary="Building {{ $labels.building }}: {{ with $values.B }}{{ .Value }} meters are anomalous with a "
+        "probability "
+        f"above 90 %{GONE}",
+        dashboard="predictions",
     ),
 )
 
@@ -99,7 +153,7 @@ def render() -> str:
     group = {
         "orgId": 1,
         "name": "smartmeter",
-        "folder": "Smart meters",
+        "folder": FOLDER,
         "interval": "1m",
         "rules": [_rule(rule) for rule in RULES],
     }
@@ -128,7 +182,7 @@ def _rule(rule: AlertRule) -> dict[str, Any]:
         "noDataState": rule.no_data,
         "execErrState": "Error",
         "for": rule.pending,
-        "annotations": {"summary": rule.summary.replace("$", "$$")},
+        "annotations": {"summary": rule.summary, "look": f"/d/smartmeter-{rule.dashboard}"},
         "labels": {"severity": rule.severity},
         "isPaused": False,
     }

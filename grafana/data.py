@@ -31,29 +31,30 @@ class Ask(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a panel gets: frames, or an error in words."""
+    """What a panel gets: a frame per query."""
 
     panel: Panel
     frames: tuple[Frame, ...]
     step_s: int
-    error: str = ""
 
 
 def choose(
     variables: Sequence[Variable], chosen: Mapping[str, Sequence[str]], time: TimeRange, ask: Ask
-) -> dict[str, tuple[Value, list[str]]]:
-    """Values and options of each variable, in order, so that later ones may depend on earlier ones.
+) -> dict[str, tuple[Value, list[tuple[str, str]]]]:
+    """Values and options (value, text) of each variable, in order, so that later ones may depend on earlier ones.
 
-    A chosen value that is no option any more is dropped; with nothing chosen it is All.
+    A chosen value that is no option any more is dropped. With nothing chosen it is All, or the first option where
+    exactly one value is to be chosen, or nothing where there is none.
     """
-    found: dict[str, tuple[Value, list[str]]] = {}
+    found: dict[str, tuple[Value, list[tuple[str, str]]]] = {}
     for variable in variables:
         known = {name: value for name, (value, _) in found.items()}
-        sql = expand(variable.sql, time, interval_s(time), known)
-        options = [str(row[0]) for row in ask(sql).rows]
-        wanted = [value for value in chosen.get(variable.name, [ALL]) if value in options]
-        everything = Value(options, is_all=True)
-        found[variable.name] = (Value(wanted) if wanted else everything, options)
+        frame = ask(expand(variable.sql, time, interval_s(time), known))
+        options = list(zip(map(str, frame.column("value")), map(str, frame.column("text")), strict=True))
+        values = [value for value, _ in options]
+        wanted = [value for value in chosen.get(variable.name, [ALL]) if value in values]
+        default = Value(values, is_all=True) if variable.is_multi else Value(values[:1] or [""])
+        found[variable.name] = (Value(wanted if variable.is_multi else wanted[:1]) if wanted else default, options)
     return found
 
 

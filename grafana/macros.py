@@ -25,6 +25,8 @@ class TimeRange:
 
     start: datetime
     end: datetime
+    zone: str = "utc"
+    """The dashboard's time zone as Grafana names it: utc, or an IANA name."""
 
     @property
     def seconds(self) -> float:
@@ -48,10 +50,10 @@ def interval_s(time: TimeRange, least_s: int = 1) -> int:
 
 def expand(sql: str, time: TimeRange, step_s: int, variables: Mapping[str, Value]) -> str:
     """The SQL that reaches ClickHouse; raises SmartmeterError for a variable or macro that does not exist."""
-    return expand_macros(expand_variables(sql, variables), time, step_s)
+    return expand_macros(expand_variables(sql, variables, time.zone), time, step_s)
 
 
-def expand_variables(sql: str, variables: Mapping[str, Value]) -> str:
+def expand_variables(sql: str, variables: Mapping[str, Value], zone: str = "utc") -> str:
     """What the page does: $__conditionalAll first, then variables in their format."""
     while (at := sql.find(_CONDITIONAL)) >= 0:
         end = _closing(sql, at + len(_CONDITIONAL) - 1)
@@ -59,7 +61,7 @@ def expand_variables(sql: str, variables: Mapping[str, Value]) -> str:
         value = _value(name.strip().strip("${}"), variables)
         kept = "1=1" if value.is_all else condition
         sql = sql[:at] + kept + sql[end + 1 :]
-    return _VARIABLE.sub(lambda match: _formatted(match, variables), sql)
+    return _VARIABLE.sub(lambda match: _formatted(match, variables, zone), sql)
 
 
 def expand_macros(sql: str, time: TimeRange, step_s: int) -> str:
@@ -101,8 +103,10 @@ def _value(name: str, variables: Mapping[str, Value]) -> Value:
     return variables[name]
 
 
-def _formatted(match: re.Match[str], variables: Mapping[str, Value]) -> str:
+def _formatted(match: re.Match[str], variables: Mapping[str, Value], zone: str) -> str:
     name = match[1] or match[3]
+    if name == "__timezone":
+        return zone
     if name.startswith("__"):
         return match[0]
     values = _value(name, variables).values

@@ -28,7 +28,8 @@ def discover(folder: Path) -> dict[str, str]:
 
 
 class LazyGroup(click.Group):
-    """Subcommands are the files of a folder; a SmartmeterError ends one with its message on stderr and exit 1."""
+    """Subcommands are the files of a folder; a SmartmeterError, or a wait that was in vain, ends one with its message
+    on stderr and exit 1."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(discover(COMMANDS_FOLDER))
@@ -45,7 +46,7 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except SmartmeterError as error:
+        except (SmartmeterError, TimeoutError) as error:
             raise click.ClickException(str(error)) from error
 
 

@@ -23,10 +23,10 @@ def everything(history: Examples, tested: Examples) -> F64:  # noqa: ARG001 - a 
 
 def hour_of_day(history: Examples, tested: Examples) -> F64:
     """How often windows of this hour held an anomaly."""
-    own = history.without_gaps
-    hours = _hour(history.window_start[own])
+    judged = history.without_gaps
+    hours = _hour(history.window_start[judged])
     windows = np.bincount(hours, minlength=24)
-    anomalies = np.bincount(hours, history.positive[own], minlength=24)
+    anomalies = np.bincount(hours, history.positive[judged], minlength=24)
     rate: F64 = anomalies / np.maximum(1, windows)
     return rate[_hour(tested.window_start)]
 
@@ -98,10 +98,10 @@ def _hour(window_start: I64) -> I64:
 def _medians(keys: I64, values: F64) -> dict[int, tuple[float, float]]:
     """Median and deviation by key."""
     order = np.argsort(keys, kind="stable")
-    found = {}
-    for own in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
-        if own.size:
-            median = np.median(values[own])
-            spread = np.median(np.abs(values[own] - median))
-            found[int(keys[own[0]])] = (float(median), float(MAD_TO_DEVIATION * spread))
-    return found
+    medians = {}
+    for rows in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
+        if rows.size:
+            median = np.median(values[rows])
+            spread = np.median(np.abs(values[rows] - median))
+            medians[int(keys[rows[0]])] = (float(median), float(MAD_TO_DEVIATION * spread))
+    return medians

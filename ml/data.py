@@ -1,6 +1,6 @@
-"""Histories split by time and by meter: what is learned from, what the threshold is chosen on, what judges.
+"""Histories split by time and by meter: to learn from, to choose the threshold on, and to judge by.
 
-The test is later than all that training saw, and a fifth of the meters are in no training at all.
+The test is later than everything that training saw. A fifth of the meters is in no training at all.
 """
 
 from collections.abc import Sequence
@@ -31,18 +31,18 @@ UNSEEN_ONE_IN = 5
 UNSEEN_CHANNEL = 900
 """Keeps this draw apart from those of the simulation."""
 LEAST = {"fit": 10, "validation": 3, "test": 3}
-"""Windows with an anomaly, gaps aside, that each part must have."""
+"""Windows with an anomaly, gaps aside, that each split must have."""
 
 SIMULATED_FROM_MS = 1_767_571_200_000
 """2026-01-05, a Monday."""
 TRAINING_FACTOR = 5.0
-"""How many times as often anomalies are injected where the forest is fitted; the other parts have the usual rates."""
+"""How many times as often anomalies are injected where the forest is fitted; the other splits have the usual rates."""
 INJECTIONS_FIT, INJECTIONS_FIRST_SEED = 30, 1000
 
 
 @dataclass(frozen=True)
 class Data:
-    """The three parts, with what the baselines may know."""
+    """The three splits, with what the baselines may know."""
 
     fit: Examples
     validation: Examples
@@ -54,22 +54,23 @@ class Data:
     """What the data are, for the manifest."""
 
     def check(self) -> None:
-        """Raises SmartmeterError where a part has too few anomalies to learn from or to judge by."""
-        for part, least in LEAST.items():
-            own: Examples = getattr(self, part)
-            found = int((own.positive & own.without_gaps).sum())
-            if found < least:
+        """Raise SmartmeterError where a split has too few anomalies to learn from or to judge by."""
+        for split, least in LEAST.items():
+            windows: Examples = getattr(self, split)
+            anomalies = int((windows.positive & windows.without_gaps).sum())
+            if anomalies < least:
                 raise SmartmeterError(
-                    f"too little history: the {part} part has {len(own)} windows of 5 min, {found} of them with an "
-                    f"anomaly, and needs {least}; simulate or import more of it, or train on simulated history with "
+                    f"too little history: the {split} split has {len(windows)} windows of 5 min, {anomalies} with "
+                    f"an anomaly, and needs {least}; simulate or import more of it, or train on simulated history with "
                     "`smartmeter ml train --simulate`"
                 )
 
 
 def unseen_of(meters: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The meters that training does not see: a fifth of all, by a hash of the id, so that others change nothing.
+    """The meters that training does not see: a fifth of all, by a hash of the id, so that further meters change
+    nothing.
 
-    Of fewer than five none.
+    Of fewer than five meters it takes none.
     """
     known = np.unique(meters)
     if len(known) < UNSEEN_ONE_IN:
@@ -135,10 +136,10 @@ def injected(
     seed: int,
     train_seeds: int = INJECTIONS_FIT,
 ) -> Data:
-    """Real readings with anomalies injected many times over: the first days are learned from, the last ones judge.
+    """Real readings with anomalies injected many times over. The first days train, the last ones judge.
 
-    Without a file of its own the test has the last 30 % of the days, whole ones. Validation has the last fifth (at
-    least one day) of the days before.
+    Without `test_path` the test is the last 30 % of the days, in whole days. Validation is the last fifth (at least one
+    day) of the days before.
     """
     readings = _read(path, options)
     first = int(readings["timestamp"].min()) // DAY_MS * DAY_MS
@@ -174,14 +175,14 @@ def _data(
     source: dict[str, Any],
 ) -> Data:
     fitted_profile = profile(fit)
-    fitted, validated, tested = (examples(part, fitted_profile, unseen) for part in (fit, validation, test))
-    told = {"fit": fitted, "validation": validated, "test": tested}
+    fitted, validated, tested = (examples(split, fitted_profile, unseen) for split in (fit, validation, test))
+    splits = {"fit": fitted, "validation": validated, "test": tested}
     description = {
         **source,
         **{name: instant(ms) for name, ms in periods.items()},
-        "meters": len(np.unique(np.concatenate([part.meter_id for part in told.values()]))),
+        "meters": len(np.unique(np.concatenate([split.meter_id for split in splits.values()]))),
         "unseen_meters": len(unseen),
-        "windows": {name: part.by_kind() for name, part in told.items()},
+        "windows": {name: split.by_kind() for name, split in splits.items()},
     }
     known = examples(before, fitted_profile, unseen, with_features=False)
     return Data(fitted, validated, tested, known, fitted_profile, description)

@@ -1,4 +1,4 @@
-"""Judging a model, with the baselines beside it: on the platform's own table, or on real readings with injections."""
+"""Judging a model beside the baselines: on the platform's own table, or on real readings with injections."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from stream_processing.session import SparkRuntime
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures, and what the plots are made of."""
+    """The figures, and what the plots are drawn from."""
 
     figures: dict[str, Any]
     """As JSON has it: `model`, `data`, `threshold`, and under `metrics` the model and each baseline."""
@@ -36,18 +36,18 @@ class Evaluation:
 def newest(data_dir: Path, version: str | None) -> Model:
     """The version asked for, or the newest; raises SmartmeterError where there is none."""
     folder = models.folder(data_dir)
-    found = models.versions(folder)
-    if not found or (version is not None and version not in found):
-        there = f"there are {', '.join(found)}" if found else "`smartmeter ml train` makes one"
+    versions = models.versions(folder)
+    if not versions or (version is not None and version not in versions):
+        there = f"there are {', '.join(versions)}" if versions else "`smartmeter ml train` makes one"
         raise SmartmeterError(f"no model {version or ''} in {folder}: {there}".replace("model  in", "model in"))
-    return models.load(folder, version or found[-1])
+    return models.load(folder, version or versions[-1])
 
 
 def on_table(model: Model, rows: Columns, source: dict[str, Any]) -> Evaluation:
     """Judge a model on the table of features.
 
-    A model that learned from this table is judged on what is later than its training; one that learned from something
-    else on all of it, and then the baselines may know all of it too, which favours them.
+    A model that learned from this table is judged on rows later than its training. Another model is judged on all rows;
+    the baselines may then learn from all rows too, which favours them.
     """
     if not length(rows):
         raise SmartmeterError("nothing to judge by: the table of features is empty; send readings first")
@@ -75,15 +75,20 @@ def on_table(model: Model, rows: Columns, source: dict[str, Any]) -> Evaluation:
 
 
 def on_injected(
-    data: Data, parameters: ForestParameters, runtime: SparkRuntime, log: Callable[[str], None]
+    data: Data, parameters: ForestParameters, runtime: SparkRuntime, tell: Callable[[str], None]
 ) -> Evaluation:
     """Train on the first days and judge on the last ones; the model is not kept."""
     with TemporaryDirectory(prefix="smartmeter-ml-") as scratch:
-        trained = train(data, parameters, runtime, Path(scratch) / models.PIPELINE, log)
-    said = trained.manifest
+        trained = train(data, parameters, runtime, Path(scratch) / models.PIPELINE, tell)
+    manifest = trained.manifest
     score = score_of(trained.forest, data.test.features)
-    named = {"name": models.NAME, "version": None, "learned_from": "the first days", "importance": said["importance"]}
-    figures = _figures(named, data.source, said["threshold"]["value"], said["metrics"])
+    named = {
+        "name": models.NAME,
+        "version": None,
+        "learned_from": "the first days",
+        "importance": manifest["importance"],
+    }
+    figures = _figures(named, data.source, manifest["threshold"]["value"], manifest["metrics"])
     return Evaluation(figures, data.before, data.test, score)
 
 

@@ -21,7 +21,7 @@ KEPT = (
 
 @dataclass(frozen=True)
 class Examples:
-    """Windows in the order of run, meter and time. Of one run all windows of a meter and instant are there once."""
+    """Windows in the order of run, meter and time. Each window of a meter occurs once in a run."""
 
     features: F64
     kind: Kinds
@@ -40,14 +40,14 @@ class Examples:
     @property
     def positive(self) -> Mask:
         """Windows that hold an anomaly, a gap included."""
-        found: Mask = self.kind != NONE
-        return found
+        is_anomaly: Mask = self.kind != NONE
+        return is_anomaly
 
     @property
     def without_gaps(self) -> Mask:
-        """Windows that the headline figures are made of: those whose only fault is missing readings are left out."""
-        found: Mask = self.kind != GAP
-        return found
+        """The windows of the headline figures: all but those whose only fault is missing readings."""
+        is_no_gap: Mask = self.kind != GAP
+        return is_no_gap
 
     def by_kind(self) -> dict[str, int]:
         """How many windows of each kind."""
@@ -62,7 +62,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """The rows that count of one run, with their kinds."""
+    """The merged rows (law 3) of one run, with their kinds."""
 
     merged: Merged
     kind: Kinds
@@ -70,7 +70,7 @@ class LabelledRows:
 
 
 def labelled_rows(rows: Columns) -> LabelledRows:
-    """Rows of the contract, labels included, in any order and with repeats."""
+    """Merge rows of the contract, labels included, which may come in any order and more than once."""
     table, chosen = merged(rows)
     kept = take(rows, chosen)
     return LabelledRows(table, kinds_of(kept), {name: np.asarray(kept[name]) for name in KEPT})
@@ -89,16 +89,16 @@ def examples(
     with_features: bool = True,
 ) -> Examples:
     """The chosen windows of several runs; the windows before them give the features, chosen or not."""
-    parts = []
+    runs = []
     for run, (table, mask) in enumerate(tables):
         chosen = np.flatnonzero(mask)
-        found = np.empty((len(chosen), 0))
+        features = np.empty((len(chosen), 0))
         if with_features:
-            found = features_of(table.merged, chosen, fitted_profile).reshape(-1, len(FEATURES))
+            features = features_of(table.merged, chosen, fitted_profile).reshape(-1, len(FEATURES))
         meter_id = table.merged.meter_id[chosen]
-        parts.append(
+        runs.append(
             Examples(
-                found,
+                features,
                 table.kind[chosen],
                 np.full(len(chosen), run),
                 meter_id,
@@ -108,6 +108,8 @@ def examples(
             )
         )
     arrays = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0]) if name != "rows"
+        name: np.concatenate([getattr(run_examples, name) for run_examples in runs])
+        for name in vars(runs[0])
+        if name != "rows"
     }
-    return Examples(**arrays, rows=concatenate([part.rows for part in parts]))
+    return Examples(**arrays, rows=concatenate([run_examples.rows for run_examples in runs]))

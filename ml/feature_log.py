@@ -1,6 +1,6 @@
-"""The topic of features, followed by a thread of its own, and read again where old windows are to be judged.
+"""The topic of features: followed by a thread of its own, and read again to judge old windows.
 
-All of predict's reading is here, by way of `schemas.subscription`, which waits for what is down.
+All of predict's reading is here. It uses `schemas.subscription`, which waits for what is down.
 """
 
 import logging
@@ -18,7 +18,7 @@ from ml.judge import Spans, feature_rows
 from ml.lag_state import FeatureRows
 from ml.truth import DATASET
 from ml.windows import WINDOW_MS
-from schemas.manifest import load_datasets
+from schemas.manifest import load_deployed
 from schemas.subscription import Received, Unreadable, subscribe
 
 QUEUED = 20_000
@@ -29,29 +29,29 @@ events = logging.getLogger(__name__)
 
 
 class Stopped(Exception):  # noqa: N818
-    """Told to stop while reading something that is of use only as a whole."""
+    """Told to stop in the middle of a reading that is of use only as a whole."""
 
 
 class FeatureLog:
-    """Rows in the order of each partition. `follow` once, then `take`; an error of the reading thread is raised there.
+    """Rows in the order of each partition. Call `follow` once, then `take`, which raises the reading thread's errors.
 
-    What cannot be read is told and counted, and set aside by ClickHouse's intake, which reads the same topic.
+    An unreadable row is logged and counted here. ClickHouse's intake, which reads the same topic, keeps it.
     """
 
     def __init__(self, settings: Settings, stop: Event) -> None:
         self._settings, self._stop = settings, stop
-        self.topic = load_datasets()[DATASET].topic
+        self.topic = load_deployed(settings)[DATASET].topic
         self._queue: Queue[Received | BaseException] = Queue(QUEUED)
         self._thread: Thread | None = None
         self.unreadable = 0
 
     def follow(self, from_ms: int | None) -> None:
-        """Begin to read, at the first row that the log got at this time or later; None: at the beginning."""
+        """Begin to read at the first row that came into the log at this time or later; None: at the beginning."""
         self._thread = Thread(target=self._read, args=(_start(from_ms),), name="feature-log", daemon=True)
         self._thread.start()
 
     def take(self, most: int, wait_s: float) -> FeatureRows:
-        """Up to `most` rows that are there; waits up to `wait_s` for the first one."""
+        """Up to `most` rows that are there. Waits up to `wait_s` for the first one."""
         taken: list[Received] = []
         while len(taken) < most:
             try:
@@ -64,17 +64,17 @@ class FeatureLog:
         return _rows(taken)
 
     def reread(self, spans: Spans, until: Mapping[int, int]) -> FeatureRows:
-        """All rows of these meters and windows, in each partition up to before this offset."""
-        found = []
+        """All rows of these meters and windows, in each partition those before its offset in `until`."""
+        wanted_rows = []
         for got in self._until_end("beginning"):
             span = spans.get(got.values["meter_id"])
             wanted = span is not None and span[0] <= got.values["window_start"] // WINDOW_MS <= span[1]
             if wanted and got.position.offset < until.get(got.position.partition, 0):
-                found.append(got)
-        return _rows(found)
+                wanted_rows.append(got)
+        return _rows(wanted_rows)
 
     def before(self, from_ms: int | None, until: Mapping[int, int], most: int) -> Iterator[FeatureRows]:
-        """The rows from this time of the log on, in each partition up to before this offset, `most` at once."""
+        """The rows that came into the log from this time on, before the offsets in `until`, `most` at once."""
         taken: list[Received] = []
         for got in self._until_end(_start(from_ms)):
             if got.position.offset < until.get(got.position.partition, 0):
@@ -85,7 +85,7 @@ class FeatureLog:
         yield _rows(taken)
 
     def _until_end(self, start: Start) -> Iterator[Received]:
-        """What is there now; raises Stopped when told to stop before its end."""
+        """What the topic holds now. Raises Stopped when told to stop before the end."""
         with subscribe(
             DATASET,
             self._settings,
@@ -111,7 +111,7 @@ class FeatureLog:
                 self._settings,
                 start=start,
                 stop=self._stop,
-                on_unreadable=self._set_aside,
+                on_unreadable=self._note_unreadable,
                 on_wait=_tell_waiting,
             ) as rows:
                 for got in rows:
@@ -127,11 +127,11 @@ class FeatureLog:
             except Full:
                 continue
 
-    def _set_aside(self, message: Unreadable) -> None:
+    def _note_unreadable(self, message: Unreadable) -> None:
         self.unreadable += 1
         at = message.position
         place = {"topic": at.topic, "partition": at.partition, "offset": at.offset}
-        event(events, "unreadable row left out", logging.WARNING, **place, reason=message.reason)
+        event(events, "unreadable", logging.WARNING, **place, reason=message.reason)
 
 
 def _tell_waiting(reason: str) -> None:

@@ -1,11 +1,9 @@
 """What the model sees of a window: one pure function of the window and those before it, for training and for serving.
 
-A window's features follow from the merged rows (law 3) of its meter in the window itself and the LOOK_BACK windows of
-5 min before it, and from nothing else: not from later rows, not from the order in which rows came, not from how many
-windows are computed at once. So batch and stream have the same bits. The rows' values are taken in single precision,
-which is what the serving state keeps.
-
-Only fields of anomaly_prediction_features that are not labels are read.
+A window's features depend on the merged rows (law 3) of its meter in the window and in the LOOK_BACK windows of 5 min
+before it, and on nothing else: not on later rows, the order of rows, or the number of windows computed at once. So
+batch and stream give the same bits. Values are taken in single precision, as the serving state keeps them. Only fields
+of anomaly_prediction_features that are not labels are read.
 """
 
 from collections.abc import Callable
@@ -55,7 +53,7 @@ MOST = 1e6
 
 @cache
 def voltage_limits() -> tuple[float, float]:
-    """The lowest and the highest voltage that is in order: parameters of the dataset that features are made from."""
+    """The lowest and the highest allowed voltage: parameters of the dataset that features are made from."""
     parameters = load_datasets()[SOURCE].parameters
     return float(parameters["voltage_lower_v"]), float(parameters["voltage_upper_v"])
 
@@ -64,8 +62,8 @@ def voltage_limits() -> tuple[float, float]:
 class History:
     """Windows to judge, each with those before it.
 
-    `values`: windows × INPUTS × (LOOK_BACK + 1), in single precision; the last column is the window that is judged. A
-    window that never came is NaN throughout; `gap_count` is NaN where it is null. `window_start` in ms since 1970.
+    `values`: windows × INPUTS × (LOOK_BACK + 1), in single precision. The last column is the window to judge. A window
+    without a row is NaN throughout; `gap_count` is NaN where it is null. `window_start` in ms since 1970.
     """
 
     values: F32
@@ -108,7 +106,7 @@ def power_to_mean(history: History) -> F64:
 
 
 class _Context:
-    """A batch of histories and what several features need of it; each is computed once."""
+    """A batch of histories, with intermediate results that several features need, each computed once."""
 
     def __init__(self, values: F64, window_start: I64, profile: F64) -> None:
         self.window_start, self.profile = window_start, profile
@@ -121,15 +119,15 @@ class _Context:
         return self._by_name[name][:, -1]
 
     def lag(self, name: str, windows: int) -> F64:
-        """The value so many windows earlier; NaN where that window never came."""
+        """The value this many windows earlier; NaN if that window has no row."""
         return self._by_name[name][:, -1 - windows]
 
     def before(self, name: str, windows: int) -> F64:
-        """The values of the windows before, without the one that is judged."""
+        """The values of the windows before the one to judge."""
         return self._by_name[name][:, -1 - windows : -1]
 
     def sorted_before(self, name: str, windows: int) -> F64:
-        """The same in rising order, those that never came at the end."""
+        """The same in rising order, windows without a row last."""
         key = (name, windows)
         if key not in self._before:
             self._before[key] = np.sort(self.before(name, windows), axis=1)
@@ -142,11 +140,11 @@ class _Context:
         return self._known[key]
 
     def count(self, windows: int) -> F64:
-        """How many of the windows before came."""
+        """How many of the windows before have a row."""
         return self._once("count", "", windows, lambda: self.present[:, -1 - windows : -1].sum(axis=1).astype(float))
 
     def mean(self, name: str, windows: int) -> F64:
-        """Mean of the windows before; NaN where none came."""
+        """Mean of the windows before; NaN if none has a row."""
 
         def compute() -> F64:
             filled = np.where(self.present[:, -1 - windows : -1], self.before(name, windows), 0.0)
@@ -155,7 +153,7 @@ class _Context:
         return self._once("mean", name, windows, compute)
 
     def deviation(self, name: str, windows: int) -> F64:
-        """Standard deviation of the windows before; NaN where none came."""
+        """Standard deviation of the windows before; NaN if none has a row."""
 
         def compute() -> F64:
             off = self.before(name, windows) - self.mean(name, windows)[:, None]
@@ -174,7 +172,8 @@ class _Context:
         return _over(self.now(name), self.mean(name, windows))
 
     def base_kw(self) -> F64:
-        """What the meter draws when little is on: the lower fifth of its windows' means; its own where none came."""
+        """The meter's power when little is on: the lower fifth of its windows' means; its own mean if no window before
+        has a row."""
         low = self.quantile("power_avg_kw", LOOK_BACK, 0.2)
         return np.where(np.isfinite(low), low, self.now("power_avg_kw"))
 
@@ -191,7 +190,7 @@ def _range(c: _Context, quantity: str, unit: str) -> F64:
 
 
 def _since_last(c: _Context) -> F64:
-    """Windows that never came directly before this one."""
+    """Number of windows without a row directly before this one."""
     backwards = c.present[:, -2::-1]
     return np.where(backwards.any(axis=1), backwards.argmax(axis=1), LOOK_BACK).astype(np.float64)
 
@@ -201,12 +200,12 @@ def _angle(c: _Context) -> F64:
 
 
 def _expected_kw(c: _Context) -> F64:
-    """Mean power that the meter's own last hours and the profile of hour and weekday let expect."""
+    """The expected mean power: the meter's own last hours times the profile of hour and weekday."""
     return c.mean("power_avg_kw", LOOK_BACK) * c.profile[profile_cell(c.window_start)]
 
 
 def _volts_per_kw(c: _Context) -> F64:
-    """How much the mean voltage moved from the window before, per kW that the mean power moved."""
+    """Change of the mean voltage from the window before, per kW that the mean power changed."""
     power = c.now("power_avg_kw") - c.lag("power_avg_kw", 1)
     return _over(c.now("voltage_avg_v") - c.lag("voltage_avg_v", 1), np.where(np.abs(power) < 0.05, 0.0, power))
 

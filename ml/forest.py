@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from infra.base.columns import F64
 
 I32 = NDArray[np.int32]
-CHUNK = 8192
+ROWS_AT_ONCE = 8192
 LEAF = -1
 
 
@@ -32,10 +32,13 @@ class Forest:
 
     def probabilities(self, features: F64) -> F64:
         """Windows × classes."""
-        rows = [self._chunk(features[begin : begin + CHUNK]) for begin in range(0, len(features), CHUNK)]
+        rows = [
+            self._probabilities(features[begin : begin + ROWS_AT_ONCE])
+            for begin in range(0, len(features), ROWS_AT_ONCE)
+        ]
         return np.concatenate(rows) if rows else np.empty((0, self.votes.shape[1]))
 
-    def _chunk(self, features: F64) -> F64:
+    def _probabilities(self, features: F64) -> F64:
         row = np.arange(len(features))[:, None]
         node = np.broadcast_to(self.roots, (len(features), len(self.roots)))
         asks = self.feature[node]
@@ -47,8 +50,8 @@ class Forest:
         for tree in range(len(self.roots)):
             total += self.votes[node[:, tree]]
         weight = np.zeros(len(features))
-        for one in range(total.shape[1]):  # one after the other, as Spark adds them
-            weight += total[:, one]
+        for kind in range(total.shape[1]):  # one after the other, as Spark adds them
+            weight += total[:, kind]
         return total / weight[:, None]
 
     def save(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tables of windows to the histories that features are made of: the batch side of what serving does row by row."""
+"""Rows to the histories that features are made of: for batches, what serving does row by row."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from infra.base.columns import F64, I64, Columns, length
 from ml.features import F32, INPUTS, LOOK_BACK, PROFILE_CELLS, History, features, fit_profile, power_to_mean
 from ml.windows import WINDOW_MS
 
-CHUNK = 4096
+ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,10 @@ class Merged:
 
 
 def merged(rows: Columns) -> tuple[Merged, NDArray[np.intp]]:
-    """Of rows in any order those that count (law 3: the most events, then the latest offset), and where they stood.
+    """The merged rows (law 3: the most events, then the latest offset) of rows in any order, and their places among
+    them.
 
-    Without an `offset` column the later row counts as the later one.
+    Without an `offset` column the later row has the later offset.
     """
     meter, start, count = (rows[name].astype(np.int64) for name in ("meter_id", "window_start", "event_count"))
     offset = rows["offset"] if "offset" in rows else np.arange(length(rows))
@@ -49,10 +50,10 @@ def input_values(rows: Columns) -> F32:
 
 
 def histories(table: Merged, chosen: NDArray[np.intp]) -> Iterator[History]:
-    """The chosen rows with the windows before them, in chunks of bounded size and in order."""
+    """The chosen rows with the windows before them, in order and in batches of bounded size."""
     numbers = table.number
-    for begin in range(0, len(chosen), CHUNK):
-        rows = chosen[begin : begin + CHUNK]
+    for begin in range(0, len(chosen), ROWS_AT_ONCE):
+        rows = chosen[begin : begin + ROWS_AT_ONCE]
         values = np.full((len(rows), len(INPUTS), LOOK_BACK + 1), np.nan, dtype=np.float32)
         for back in range(LOOK_BACK + 1):
             # Rows are by meter and time, so the window `w` before stands at most `w` rows before.
@@ -66,11 +67,11 @@ def histories(table: Merged, chosen: NDArray[np.intp]) -> Iterator[History]:
 
 def features_of(table: Merged, chosen: NDArray[np.intp], profile: F64) -> F64:
     """Features of the chosen rows of a whole table."""
-    parts = [features(history, profile) for history in histories(table, chosen)]
-    return np.concatenate(parts) if parts else np.empty((0, 0))
+    batches = [features(history, profile) for history in histories(table, chosen)]
+    return np.concatenate(batches) if batches else np.empty((0, 0))
 
 
 def profile_of(table: Merged, chosen: NDArray[np.intp]) -> F64:
     """The profile of hour and weekday that the chosen rows show; all ones without any."""
-    parts = [power_to_mean(history) for history in histories(table, chosen)]
-    return fit_profile(np.concatenate(parts), table.window_start[chosen]) if parts else np.ones(PROFILE_CELLS)
+    batches = [power_to_mean(history) for history in histories(table, chosen)]
+    return fit_profile(np.concatenate(batches), table.window_start[chosen]) if batches else np.ones(PROFILE_CELLS)

@@ -1,8 +1,8 @@
-"""Anomalies injected into readings that were measured, by the simulator's own rules.
+"""Anomalies injected into measured readings, by the simulator's own rules.
 
-Kinds, rates, durations, sizes and physics are those of `producers.anomalies` and `producers.simulator`: a spike that is
-load pulls the voltage down, one that is a fault of the meter does not; low consumption lets the voltage rise. A test
-injects into simulated readings without anomalies and holds the outcome against the simulator's.
+Kinds, rates, durations, sizes and physics are those of `producers.anomalies` and `producers.simulator`. A spike that is
+load pulls the voltage down; a spike that is a meter's fault does not; low consumption lets the voltage rise. A test
+injects into simulated readings without anomalies and compares the result with the simulator's.
 """
 
 import numpy as np
@@ -19,10 +19,10 @@ from producers.simulator import LOW
 
 
 def inject(readings: Columns, rates: Anomalies, seed: int, interval_ms: int) -> dict[str, Column]:
-    """The readings by meter and time, with anomalies; `status` tells which, and readings in a gap are not there.
+    """The readings by meter and time, with anomalies. `status` says which; readings within a gap are removed.
 
-    `interval_ms` is the usual time between two readings of a meter. What `status` said before is replaced. A failure
-    repeats the meter's reading before it; at a meter's first reading there is none, and the failure is left out.
+    `interval_ms` is the usual time between two readings of a meter. The `status` of the input is replaced. A failure
+    repeats the meter's last reading before it; a failure at a meter's first reading has none to repeat and is dropped.
     """
     kept = counted_once(readings)
     if not length(kept):
@@ -46,20 +46,20 @@ def inject(readings: Columns, rates: Anomalies, seed: int, interval_ms: int) -> 
 
 
 def _active(rates: Anomalies, seed: int, interval_ms: int, meter: I64, time_ms: I64) -> list[Episodes]:
-    """For each reading the anomaly that began in the hour before and the one of its own hour, where it is active."""
+    """Per reading, the anomaly that began in the hour before and the one that began in its own hour, where active."""
     hour = time_ms // HOUR_MS
-    found = []
+    active_by_hour = []
     for begun in (hour - 1, hour):
         pairs, which = np.unique(np.column_stack([meter, begun]), axis=0, return_inverse=True)
         begun_then = injected.episodes(rates, seed, interval_ms, pairs[:, 0], pairs[:, 1]).at(which.ravel())
         active = (time_ms >= begun_then.start_ms) & (time_ms < begun_then.end_ms)
         kind = np.where(active, begun_then.kind, injected.NONE).astype(np.int8)
-        found.append(Episodes(kind, begun_then.start_ms, begun_then.end_ms, begun_then.size))
-    return found
+        active_by_hour.append(Episodes(kind, begun_then.start_ms, begun_then.end_ms, begun_then.size))
+    return active_by_hour
 
 
 def _changed(seed: int, meter: I64, time_ms: I64, watts: F64, volts: F64, episode: Episodes) -> tuple[F64, F64]:
-    """What is read where an anomaly is active; failures are left to `_held`."""
+    """The reading where an anomaly is active. Failures are `_held`'s."""
     kind = episode.kind
     load = watts
     load = np.where(kind == injected.LOAD_SPIKE, np.floor(load + injected.spike_w(episode.size) + 0.5), load)
@@ -76,7 +76,7 @@ def _changed(seed: int, meter: I64, time_ms: I64, watts: F64, volts: F64, episod
 def _held(
     meter: I64, watts: F64, volts: F64, kind: NDArray[np.int8], ordinary: list[F64]
 ) -> tuple[F64, F64, NDArray[np.int8]]:
-    """During a failure the last reading before it, which is always an ordinary one."""
+    """Repeat the last reading before a failure during it. That reading is always an ordinary one."""
     place = np.arange(len(meter))
     source = np.maximum.accumulate(np.where(kind == injected.FAILURE, 0, place))
     failed = kind == injected.FAILURE

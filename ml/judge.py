@@ -1,8 +1,8 @@
-"""Which windows are to be judged when rows come, and what their features are then.
+"""Which windows must be judged when rows come, and their features.
 
-In the end every window has been judged with the rows that count by then, whatever the order in which they came: a row
-that comes late, or replaces another, has the windows judged anew whose features it changed. What the lag state cannot
-tell is judged from the log, which a function given by the caller reads again.
+In the end every window has been judged with its merged rows, whatever the order in which rows came. A row that comes
+late or replaces another one causes the windows whose features it changes to be judged again. Windows that the lag state
+no longer covers are judged from the log, which a function of the caller reads again.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,14 +31,14 @@ Reread = Callable[[Spans], FeatureRows]
 
 @dataclass(frozen=True)
 class Suspects:
-    """Windows to judge: the rows that count in them, and their features."""
+    """Windows to judge: their merged rows and their features."""
 
     rows: FeatureRows
     features: F64
 
 
 class Judge:
-    """Turns rows into windows to judge; holds the lag state of all meters."""
+    """Turns rows into windows to judge. Holds the lag state of all meters."""
 
     def __init__(self) -> None:
         self.state = LagState()
@@ -50,28 +50,28 @@ class Judge:
         return len(self._late)
 
     def remember(self, rows: FeatureRows) -> None:
-        """Take in rows that were judged before: after a restart."""
-        for own in slices(rows):
-            self.state.apply(own)
+        """Take in rows that were judged before, after a restart."""
+        for of_span in by_span(rows):
+            self.state.apply(of_span)
 
     def judge(self, rows: FeatureRows, profiles: Mapping[str, F64]) -> Iterator[dict[str, Suspects]]:
-        """Take rows in; yields windows to judge by model version, whose profile makes the features."""
-        for own in slices(rows):
-            known = _Known(self.state, own)
-            changed, late = self.state.apply(own)
+        """Take rows in. Yields the windows to judge by model version, whose profile the features depend on."""
+        for of_span in by_span(rows):
+            known = _Known(self.state, of_span)
+            changed, late = self.state.apply(of_span)
             for meter, number in zip(late.meter_id.tolist(), late.number.tolist(), strict=True):
                 first, last = self._late.get(meter, (number, number))
                 self._late[meter] = (min(first, number), max(last, number))
             slots, numbers = self.state.touched(changed)
             for begin in range(0, len(slots), ROWS_AT_ONCE):
-                part = slice(begin, begin + ROWS_AT_ONCE)
-                found = self.state.judged(slots[part], numbers[part])
-                new = known.differ(found)
-                history = History(found.history.values[new], found.history.window_start[new])
-                yield _suspects(found.rows.chosen(new), history, profiles)
+                batch = slice(begin, begin + ROWS_AT_ONCE)
+                judged = self.state.judged(slots[batch], numbers[batch])
+                new = known.differ(judged)
+                history = History(judged.history.values[new], judged.history.window_start[new])
+                yield _suspects(judged.rows.chosen(new), history, profiles)
 
     def judge_late(self, reread: Reread, profiles: Mapping[str, F64]) -> Iterator[dict[str, Suspects]]:
-        """Judge what waits, from the log."""
+        """Judge the waiting windows from the log."""
         waiting = sorted(self._late.items())
         for begin in range(0, len(waiting), REREAD_METERS):
             asked = dict(waiting[begin : begin + REREAD_METERS])
@@ -82,26 +82,26 @@ class Judge:
             chosen = np.flatnonzero(rows.number >= first)
             at = 0
             for history in histories(table, chosen):
-                own = rows.chosen(chosen[at : at + len(history.window_start)])
-                at += len(own)
-                yield _suspects(own, history, profiles)
+                of_history = rows.chosen(chosen[at : at + len(history.window_start)])
+                at += len(of_history)
+                yield _suspects(of_history, history, profiles)
             for meter in asked:
                 del self._late[meter]
 
 
 class _Known:
-    """The windows as they were before rows came that may change them."""
+    """The windows as they are before rows come that may change them."""
 
     def __init__(self, state: LagState, rows: FeatureRows) -> None:
         slots, numbers = state.touched(rows)
         if len(slots) > COMPARED:
             slots, numbers = slots[:0], numbers[:0]
-        found = state.judged(slots, numbers)
-        self._values, self._offset = found.history.values, found.rows.offset
-        self._row = {pair: row for row, pair in enumerate(_pairs(found.rows))}
+        judged = state.judged(slots, numbers)
+        self._values, self._offset = judged.history.values, judged.rows.offset
+        self._row = {pair: row for row, pair in enumerate(_pairs(judged.rows))}
 
     def differ(self, now: Judged) -> NDArray[np.bool_]:
-        """Which windows were not there, or are another row, or had other values in them or before them."""
+        """Which windows are new, have another row, or have other values in them or before them."""
         differs = np.ones(len(now.rows), dtype=np.bool_)
         for row, pair in enumerate(_pairs(now.rows)) if self._row else ():
             was = self._row.get(pair)
@@ -118,8 +118,8 @@ def _suspects(rows: FeatureRows, history: History, profiles: Mapping[str, F64]) 
     return {version: Suspects(rows, features(history, profile)) for version, profile in profiles.items()}
 
 
-def slices(rows: FeatureRows) -> Iterator[FeatureRows]:
-    """The rows in slices of SLACK windows of event time, the oldest first."""
+def by_span(rows: FeatureRows) -> Iterator[FeatureRows]:
+    """The rows by spans of SLACK windows of event time, the oldest span first."""
     which = rows.number // SLACK
     for number in np.unique(which).tolist():
         yield rows.chosen(which == number)

@@ -1,11 +1,11 @@
-"""The last windows of every meter, in arrays: what serving needs to judge the next one, or to judge some anew.
+"""The last windows of every meter, in arrays: what serving needs to judge the next window, or to judge some again.
 
-A meter has a ring of RING windows. A row that counts (law 3: more events, then the later offset) takes the place of its
-window, whenever it comes; features are always made of the windows as they are by then. So the features after the last
-row are the same in whatever order the rows came. For a row so late that its window, or one of those before it, has left
-the ring, the ring alone cannot tell: `apply` hands its window back, to be judged from the log.
+A meter has a ring of RING windows. A row that wins (law 3: more events, then the later offset) replaces its window's
+row, whenever it comes. Features are always made of the rows as they are then, so the features after the last row do not
+depend on the order of the rows. If a row is so late that its window, or one of the windows before it, has left the
+ring, `apply` returns its window, to be judged from the log.
 
-Memory: BYTES_PER_METER, for as many meters as were ever seen.
+Memory: BYTES_PER_METER for every meter ever seen.
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Judged:
 
 
 def winners(rows: FeatureRows) -> FeatureRows:
-    """Of each meter and window the row that counts (law 3), by meter and time."""
+    """The winning row (law 3) of each meter and window, by meter and time."""
     order = np.lexsort((rows.offset, rows.event_count, rows.number, rows.meter_id))
     is_last = np.ones(len(order), dtype=np.bool_)
     is_last[:-1] = (np.diff(rows.meter_id[order]) != 0) | (np.diff(rows.number[order]) != 0)
@@ -95,17 +95,16 @@ class LagState:
         return sum(array.nbytes for array in vars(self).values() if isinstance(array, np.ndarray))
 
     def needed_from_ms(self) -> int | None:
-        """The log's time of the oldest row that a ring still holds: read again from there, the state is the same."""
+        """The log's time of the oldest row in a ring. Reading from there again gives the same state."""
         used = self._number[: len(self._slot)]
         if not used.size or not (used != EMPTY).any():
             return None
         return int(self._produced[: len(self._slot)][used != EMPTY].min())
 
     def apply(self, rows: FeatureRows) -> tuple[FeatureRows, FeatureRows]:
-        """Take rows in, of one slice of event time: all windows of a meter lie within SLACK of each other.
+        """Take in rows of one span of event time, in which all windows of a meter lie within SLACK of each other.
 
-        Returns the rows that changed the ring, and those that are too late for it. Rows that do not count are in
-        neither.
+        Returns the rows that changed the ring, and the rows that are too late for it. Rows that lost are in neither.
         """
         rows = winners(rows)
         slots = self._slots(rows.meter_id)
@@ -127,9 +126,9 @@ class LagState:
         return rows.chosen(takes & ~too_late), rows.chosen(too_late & (takes | ~held))
 
     def touched(self, changed: FeatureRows) -> tuple[Indices, I64]:
-        """Slots and windows, each once, that are in the ring and whose features a change of these rows can change.
+        """Slots and windows in the ring, each once, whose features a change of these rows can change.
 
-        They are the rows' own windows and the LOOK_BACK after each.
+        They are the rows' own windows and the LOOK_BACK windows after each.
         """
         slots = self._slots(changed.meter_id)
         last = np.minimum(changed.number + LOOK_BACK, self._newest[slots])
@@ -155,17 +154,17 @@ class LagState:
         )
         wanted = numbers[:, None] - np.arange(LOOK_BACK, -1, -1)
         there = self._number[slots[:, None], wanted % RING] == wanted
-        found = self._values[slots[:, None], wanted % RING]
-        found[~there] = np.nan
-        return Judged(rows, History(np.swapaxes(found, 1, 2), numbers * WINDOW_MS))
+        values = self._values[slots[:, None], wanted % RING]
+        values[~there] = np.nan
+        return Judged(rows, History(np.swapaxes(values, 1, 2), numbers * WINDOW_MS))
 
     def _slots(self, meter_id: I64) -> Indices:
         slots = [self._slot.setdefault(meter, len(self._slot)) for meter in meter_id.tolist()]
         while len(self._slot) > len(self._newest):
             self._allocate(2 * len(self._newest))
-        found = np.array(slots, dtype=np.intp)
-        self._meter[found] = meter_id
-        return found
+        indices = np.array(slots, dtype=np.intp)
+        self._meter[indices] = meter_id
+        return indices
 
     def _allocate(self, meters: int) -> None:
         before = len(self._newest)
@@ -188,7 +187,7 @@ class LagState:
 
 
 def _count_up(sizes: I64) -> I64:
-    """0, 1, … up to before each size, one run after the other."""
+    """0, 1, … up to below each size, one run after the other."""
     ends = np.cumsum(sizes)
     counted: I64 = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes, sizes)
     return counted

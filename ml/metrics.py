@@ -34,16 +34,16 @@ def average_precision(positive: Mask, score: F64) -> float:
     """Sum over the curve of precision times the rise in recall (no interpolation); NaN without a positive window."""
     if not positive.any():
         return float("nan")
-    found = curve(positive, score)
-    return float((found.precision * np.diff(found.recall, prepend=0.0)).sum())
+    points = curve(positive, score)
+    return float((points.precision * np.diff(points.recall, prepend=0.0)).sum())
 
 
 def best_threshold(positive: Mask, score: F64) -> float:
     """The threshold of the highest F1; of equals the highest."""
-    found = curve(positive, score)
-    total = found.precision + found.recall
-    f1 = np.divide(2 * found.precision * found.recall, total, out=np.zeros_like(total), where=total > 0)
-    return float(found.threshold[int(np.argmax(f1))])
+    points = curve(positive, score)
+    total = points.precision + points.recall
+    f1 = np.divide(2 * points.precision * points.recall, total, out=np.zeros_like(total), where=total > 0)
+    return float(points.threshold[int(np.argmax(f1))])
 
 
 def at_threshold(positive: Mask, predicted: Mask) -> dict[str, Any]:
@@ -60,24 +60,25 @@ def at_threshold(positive: Mask, predicted: Mask) -> dict[str, Any]:
 
 def per_kind(examples: Examples, score: F64, threshold: float) -> dict[str, Any]:
     """For each kind its windows, the share found, and the average precision against ordinary windows."""
-    found = {}
+    figures_of = {}
     for number, kind in enumerate(KINDS):
-        own = examples.kind == number
-        if number == NONE or not own.any():
+        of_kind = examples.kind == number
+        if number == NONE or not of_kind.any():
             continue
-        against = own | (examples.kind == NONE)
-        found[kind] = {
-            "windows": int(own.sum()),
-            "recall": float((score[own] >= threshold).mean()),
-            "average_precision": average_precision(own[against], score[against]),
+        against = of_kind | (examples.kind == NONE)
+        figures_of[kind] = {
+            "windows": int(of_kind.sum()),
+            "recall": float((score[of_kind] >= threshold).mean()),
+            "average_precision": average_precision(of_kind[against], score[against]),
         }
-    return found
+    return figures_of
 
 
 def delay(examples: Examples, predicted: Mask) -> dict[str, Any]:
-    """How long after an anomaly's first window had ended one of its windows is predicted; neighbours are one anomaly.
+    """Minutes of event time from the end of an anomaly's first window to the end of its first predicted window.
 
-    Minutes of event time, over the anomalies that are found at all; a result also waits until its window is closed.
+    Neighbouring windows are one anomaly. Only anomalies that are found count. A result also waits until its window is
+    closed.
     """
     rows = np.flatnonzero(examples.positive & examples.without_gaps)
     if not rows.size:
@@ -88,13 +89,13 @@ def delay(examples: Examples, predicted: Mask) -> dict[str, Any]:
     found_start = np.full(numbers[-1] + 1, np.iinfo(np.int64).max)
     hits = predicted[rows]
     np.minimum.at(found_start, numbers[hits], examples.window_start[rows][hits])
-    found = found_start < np.iinfo(np.int64).max
-    minutes = (found_start[found] - first_start[found]) / 60_000
+    is_found = found_start < np.iinfo(np.int64).max
+    minutes = (found_start[is_found] - first_start[is_found]) / 60_000
     return {
-        "anomalies": len(found),
-        "found": int(found.sum()),
-        "mean_minutes": float(minutes.mean()) if found.any() else None,
-        "within_first_window": float((minutes == 0).mean()) if found.any() else None,
+        "anomalies": len(is_found),
+        "found": int(is_found.sum()),
+        "mean_minutes": float(minutes.mean()) if is_found.any() else None,
+        "within_first_window": float((minutes == 0).mean()) if is_found.any() else None,
     }
 
 
@@ -109,15 +110,15 @@ def _anomaly_numbers(examples: Examples, rows: NDArray[np.intp]) -> I64:
 
 
 def figures(examples: Examples, score: F64, threshold: float) -> dict[str, Any]:
-    """All of the above for one score. The headline leaves windows out whose only fault is missing readings."""
+    """All of the above for one score. The headline excludes windows whose only fault is missing readings."""
     judged = examples.without_gaps
-    positive, own = examples.positive[judged], score[judged]
+    positive, judged_score = examples.positive[judged], score[judged]
     unseen = examples.unseen & judged
     return {
-        "average_precision": average_precision(positive, own),
+        "average_precision": average_precision(positive, judged_score),
         "average_precision_with_gaps": average_precision(examples.positive, score),
         "average_precision_unseen_meters": _or_none(average_precision(examples.positive[unseen], score[unseen])),
-        **at_threshold(positive, own >= threshold),
+        **at_threshold(positive, judged_score >= threshold),
         "windows": int(judged.sum()),
         "prevalence": float(positive.mean()) if len(positive) else 0.0,
         "prevalence_with_gaps": float(examples.positive.mean()) if len(examples) else 0.0,
@@ -131,7 +132,7 @@ def _or_none(value: float) -> float | None:
 
 
 def per_run(examples: Examples, score: F64) -> list[float]:
-    """Average precision of each run by itself; runs without an anomaly are left out."""
+    """Average precision of each run by itself; a run without an anomaly has none."""
     judged = examples.without_gaps
-    own = [judged & (examples.run == run) for run in np.unique(examples.run)]
-    return [average_precision(examples.positive[run], score[run]) for run in own if examples.positive[run].any()]
+    masks = [judged & (examples.run == run) for run in np.unique(examples.run)]
+    return [average_precision(examples.positive[run], score[run]) for run in masks if examples.positive[run].any()]

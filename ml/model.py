@@ -66,8 +66,8 @@ def versions(models: Path) -> list[str]:
     """Complete versions, the oldest first."""
     if not models.is_dir():
         return []
-    found = [path.name for path in models.iterdir() if _VERSION.fullmatch(path.name)]
-    return sorted(found, key=_order)
+    names = [path.name for path in models.iterdir() if _VERSION.fullmatch(path.name)]
+    return sorted(names, key=_order)
 
 
 def _order(version: str) -> tuple[str, int]:
@@ -81,7 +81,7 @@ def contract() -> dict[str, Any]:
 
 
 def described() -> dict[str, Any]:
-    """What a manifest says of the features; a model fits this program where the two are equal."""
+    """What a manifest says of the features. A model fits this program if both are equal."""
     return {
         "contract": contract()["dataset"],
         "inputs": list(INPUTS),
@@ -91,7 +91,8 @@ def described() -> dict[str, Any]:
 
 
 def save(models: Path, date: str, manifest: dict[str, Any], write: Callable[[Path], None]) -> str:
-    """Make a new version of today: `write` fills the folder, then it gets its name in one step. Returns the version."""
+    """Make a new version of this date: `write` fills the folder, which then gets its name in one step. Returns the
+    version."""
     models.mkdir(parents=True, exist_ok=True)
     taken = [int(_order(version)[1]) for version in versions(models) if version.startswith(f"{date}.")]
     version = f"{date}.{max(taken, default=0) + 1}"
@@ -106,7 +107,7 @@ def save(models: Path, date: str, manifest: dict[str, Any], write: Callable[[Pat
 
 
 def load(models: Path, version: str) -> Model:
-    """Raises ModelRefused where files are missing or altered, or the features are not those of this program."""
+    """Load a version. Raises ModelRefused if files are missing or altered, or its features are not this program's."""
     path = models / version
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
@@ -122,7 +123,7 @@ def load(models: Path, version: str) -> Model:
 
 
 def check(manifest: dict[str, Any], what: str) -> None:
-    """Refuse a model that was made of other features, of labels, or of fields that the contract does not have."""
+    """Raise ModelRefused for a model made of other features, of labels, or of fields that the contract lacks."""
     mine, its = described(), manifest["made_of"]
     for key, ours in mine.items():
         if its.get(key) != ours:
@@ -142,8 +143,8 @@ def check(manifest: dict[str, Any], what: str) -> None:
 def _difference(ours: Any, its: Any) -> str:
     if isinstance(ours, list) and isinstance(its, list):
         more, fewer = sorted(set(its) - set(ours)), sorted(set(ours) - set(its))
-        parts = [f"have {', '.join(more)} besides" if more else "", f"lack {', '.join(fewer)}" if fewer else ""]
-        return " and ".join(part for part in parts if part) or "are in another order"
+        phrases = [f"have {', '.join(more)} besides" if more else "", f"lack {', '.join(fewer)}" if fewer else ""]
+        return " and ".join(phrase for phrase in phrases if phrase) or "are in another order"
     return f"is {its}, here it is {ours}"
 
 

@@ -1,7 +1,7 @@
 """`smartmeter ml predict`: rows of features in, predictions out, until it is told to stop.
 
-Results are emitted first and progress is written after, so whatever ends the process, the windows in between are judged
-again, from the same lag state, to the same results.
+It emits results first and writes progress after them. So if the process ends in between, the next one judges those
+windows again, from the same lag state, with the same results.
 """
 
 import logging
@@ -37,9 +37,9 @@ events = logging.getLogger(__name__)
 
 
 def run_predict(settings: Settings, stop: Event) -> None:
-    """Predict until `stop` is set. Raises SmartmeterError when it runs already, or Kafka refuses what waiting mends
-    not."""
-    with parts.this_process_is(settings.data_dir, PART, "`smartmeter ml predict`"):
+    """Predict until `stop` is set. Raises SmartmeterError when predict already runs, or when Kafka rejects a request
+    and retrying cannot help."""
+    with parts.this_process_is(settings.stack_dir, settings.deployment.named(PART), "`smartmeter ml predict`"):
         shelf = Shelf(models.folder(settings.data_dir))
         if not _wait_for_model(shelf, stop):
             return
@@ -49,7 +49,7 @@ def run_predict(settings: Settings, stop: Event) -> None:
 
 
 def _wait_for_model(shelf: "Shelf", stop: Event) -> bool:
-    """Whether there is one; False when told to stop before."""
+    """Wait for a model. False when told to stop first."""
     if not shelf.look():
         event(events, "no model yet", folder=shelf.folder, advice="`smartmeter ml train` makes one; waiting for it")
     while not shelf.models:
@@ -60,7 +60,7 @@ def _wait_for_model(shelf: "Shelf", stop: Event) -> bool:
 
 
 class Shelf:
-    """The versions that can judge, looked for in a model's folder; one that is refused is told of once."""
+    """The versions in a model's folder that can judge. A version that is refused is logged once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -68,7 +68,7 @@ class Shelf:
         self._refused: set[str] = set()
 
     def look(self) -> bool:
-        """Look for new versions, and forget those that are gone; True when there was a change."""
+        """Look for new versions and forget those that are gone. True if anything changed."""
         there = models.versions(self.folder)
         before = list(self.models)
         for version in there:
@@ -84,7 +84,7 @@ class Shelf:
 
 
 class Predictor:
-    """The loop of reading, judging, emitting and remembering."""
+    """The loop: read, judge, emit, remember."""
 
     def __init__(self, shelf: Shelf, log: FeatureLog, results: ResultLog, path: Path) -> None:
         self._shelf, self._log, self._results, self._path = shelf, log, results, path
@@ -97,7 +97,7 @@ class Predictor:
         self._late_since: float | None = None
 
     def run(self, stop: Event) -> None:
-        """Until `stop` is set; what was taken by then is judged, emitted and remembered."""
+        """Run until `stop` is set. Everything taken by then is judged, emitted and remembered."""
         known = [self._shelf.models[version] for version in self._progress.versions if version in self._shelf.models]
         self._judging = {model.version: model for model in known}
         if not self._judging:
@@ -117,7 +117,7 @@ class Predictor:
             event(events, "stopped while reading the log again; that is done anew at the next start")
 
     def _remember(self) -> None:
-        """The lag state as it was when progress was written."""
+        """Rebuild the lag state as it was when progress was written."""
         if not self._positions:
             return
         for rows in self._log.before(self._progress.rebuild_from_ms, self._positions, MOST_ROWS):
@@ -130,16 +130,16 @@ class Predictor:
         fresh = np.array([not self._progress.is_judged(*place) for place in places], dtype=np.bool_)
         if not fresh.any():
             return
-        own = rows.chosen(fresh)
-        for suspects in self._judge.judge(own, self._profiles()):
+        new_rows = rows.chosen(fresh)
+        for suspects in self._judge.judge(new_rows, self._profiles()):
             self._emit(suspects)
-        for partition in np.unique(own.partition).tolist():
-            self._positions[partition] = int(own.offset[own.partition == partition].max()) + 1
+        for partition in np.unique(new_rows.partition).tolist():
+            self._positions[partition] = int(new_rows.offset[new_rows.partition == partition].max()) + 1
 
     def _settle(self, idle: bool) -> None:
-        """See that everything emitted is in the log, and write that down; then look for new versions.
+        """Wait until everything emitted is in the log, write progress, and look for new versions.
 
-        What is judged from the log waits until nothing else comes; until then nothing is written down.
+        Windows to be judged from the log wait until no other rows come. Until then progress is not written.
         """
         self._settled_at = time.monotonic()
         if self._judge.late_meters:
@@ -170,7 +170,7 @@ class Predictor:
             )
 
     def _choose(self) -> bool:
-        """The newest versions judge from now on; True when that is a change."""
+        """Let the newest versions judge from now on. True if they are others than before."""
         newest = dict(list(self._shelf.models.items())[-JUDGING_VERSIONS:])
         if not newest or newest.keys() == self._judging.keys():
             return False
@@ -178,8 +178,8 @@ class Predictor:
         return True
 
     def _emit(self, suspects: Mapping[str, Suspects]) -> None:
-        for version, own in suspects.items():
-            self._count += self._results.emit(self._judging[version], own)
+        for version, of_version in suspects.items():
+            self._count += self._results.emit(self._judging[version], of_version)
 
     def _profiles(self) -> dict[str, F64]:
         return {version: model.profile for version, model in self._judging.items()}

@@ -1,7 +1,7 @@
-"""What `ml predict` has to remember from one run to the next: how far it has judged, and with which versions.
+"""What `ml predict` remembers from one run to the next: how far it has judged, and with which versions.
 
-It can be thrown away: then everything that the topic holds is judged again, which changes no result (law 3). Where the
-topic itself was made anew it must be: positions mean nothing in another topic.
+The file may be removed: then everything in the topic is judged again, which changes no result (law 3). It must be
+removed when the topic is created anew, because positions mean nothing in another topic.
 """
 
 import json
@@ -15,7 +15,7 @@ from infra.base.files import write_whole
 @dataclass(frozen=True)
 class Progress:
     """`positions`: by partition, the first offset that is not judged yet. `rebuild_from_ms`: the log's time from which
-    on the rows must be read to have the same lag state; None: from the beginning."""
+    rows must be read to rebuild the lag state; None: from the beginning."""
 
     positions: dict[int, int] = field(default_factory=dict)
     rebuild_from_ms: int | None = None
@@ -39,9 +39,9 @@ def read_progress(path: Path) -> Progress:
     if not path.exists():
         return Progress()
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        positions = {int(partition): int(offset) for partition, offset in said["positions"].items()}
-        return Progress(positions, said["rebuild_from_ms"], tuple(said["versions"]), int(said["results"]))
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        positions = {int(partition): int(offset) for partition, offset in saved["positions"].items()}
+        return Progress(positions, saved["rebuild_from_ms"], tuple(saved["versions"]), int(saved["results"]))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise SmartmeterError(f"{path} is damaged ({error}); remove it, and everything is judged again") from error
 

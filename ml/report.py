@@ -1,4 +1,4 @@
-"""An evaluation for people: a table for the terminal, and one page with plots that needs nothing beside it."""
+"""An evaluation for people: a table for the terminal, and one self-contained page with plots."""
 
 from html import escape
 from pathlib import Path
@@ -30,16 +30,16 @@ def print_metrics(metrics: dict[str, Any], console: Console) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     for title in TITLES:
         table.add_column(title, justify="left" if title == "score" else "right")
-    for name, found in metrics.items():
-        row = [_text(found[key]) for key in (*KEYS, "f1")]
+    for name, figures in metrics.items():
+        row = [_text(figures[key]) for key in (*KEYS, "f1")]
         table.add_row(name.replace("_", " "), *row, style="bold" if name == "model" else "")
     console.print(table)
     console.print(f"Kinds in the test, of {metrics['model']['windows']:,} windows without gaps:", highlight=False)
     kinds = Table(box=box.SIMPLE_HEAD)
     for title in ("kind", "windows", "recall", "average precision"):
         kinds.add_column(title, justify="left" if title == "kind" else "right")
-    for kind, found in metrics["model"]["by_kind"].items():
-        row = [f"{found['windows']:,}", _text(found["recall"]), _text(found["average_precision"])]
+    for kind, figures in metrics["model"]["by_kind"].items():
+        row = [f"{figures['windows']:,}", _text(figures["recall"]), _text(figures["average_precision"])]
         kinds.add_row(kind.replace("_", " "), *row)
     console.print(kinds)
     for sentence in sentences(metrics):
@@ -49,20 +49,20 @@ def print_metrics(metrics: dict[str, Any], console: Console) -> None:
 def sentences(metrics: dict[str, Any]) -> list[str]:
     """What the tables do not say."""
     model = metrics["model"]
-    delay, said = model["delay"], []
-    said.append(
+    delay, lines = model["delay"], []
+    lines.append(
         f"{model['prevalence']:.2%} of the windows hold an anomaly ({model['prevalence_with_gaps']:.2%} with those "
         "whose only fault is missing readings; these are left out of the headline, as counting readings finds them)."
     )
     if delay["mean_minutes"] is not None:
-        said.append(
+        lines.append(
             f"{delay['found']} of {delay['anomalies']} anomalies found, {delay['within_first_window']:.0%} of those in "
             f"their first window, on average {delay['mean_minutes']:.1f} minutes after it."
         )
     if "per_run" in model:
         runs = model["per_run"]
-        said.append(f"Over {runs['runs']} injections: {runs['lowest']:.2f} to {runs['highest']:.2f}; above: pooled.")
-    return said
+        lines.append(f"Over {runs['runs']} injections: {runs['lowest']:.2f} to {runs['highest']:.2f}; above: pooled.")
+    return lines
 
 
 def _text(value: float | None) -> str:
@@ -88,14 +88,14 @@ def write_page(evaluation: Evaluation, importance: dict[str, float], path: Path)
         f"<tr><td>{escape(name)}</td>{''.join(f'<td>{_text(found[key])}</td>' for key in (*KEYS, 'f1'))}</tr>"
         for name, found in metrics.items()
     )
-    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(metrics))
+    paragraphs = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(metrics))
     titles = "".join(f"<th>{escape(title)}</th>" for title in TITLES)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{head}</title><style>body{{font-family:sans-serif;"
         "margin:2em auto;max-width:1100px}td,th{padding:.2em .8em;text-align:right}td:first-child,th:first-child"
         "{text-align:left}</style>"
-        f"<h1>{head}</h1><table><tr>{titles}</tr>{rows}</table>{said}{''.join(plots)}</html>\n",
+        f"<h1>{head}</h1><table><tr>{titles}</tr>{rows}</table>{paragraphs}{''.join(plots)}</html>\n",
         encoding="utf-8",
     )
 
@@ -106,9 +106,9 @@ def _precision_recall(evaluation: Evaluation) -> go.Figure:
     scores = {"model": evaluation.score}
     scores |= {name: baseline(evaluation.before, test) for name, baseline in SHOWN.items()}
     for name, score in scores.items():
-        found = curve(test.positive[judged], score[judged])
+        points = curve(test.positive[judged], score[judged])
         figure.add_scatter(
-            x=found.recall, y=found.precision, name=name, mode="lines+markers" if name != "model" else "lines"
+            x=points.recall, y=points.precision, name=name, mode="lines+markers" if name != "model" else "lines"
         )
     figure.update_xaxes(title="recall", range=[0, 1.02])
     figure.update_yaxes(title="precision", range=[0, 1.02])
@@ -158,9 +158,9 @@ def _over_time(evaluation: Evaluation) -> go.Figure:
     return figure
 
 
-def _add_meter(figure: go.Figure, row: int, own: Examples, score: F64) -> None:
+def _add_meter(figure: go.Figure, row: int, windows: Examples, score: F64) -> None:
     last = slice(-WINDOWS_SHOWN, None)
-    times, kinds = own.window_start[last].astype("datetime64[ms]"), own.kind[last]
+    times, kinds = windows.window_start[last].astype("datetime64[ms]"), windows.kind[last]
     figure.add_scatter(x=times, y=score[last], mode="lines", line={"width": 1}, row=row, col=1)
     held = kinds > 0
     names = [KINDS[kind] for kind in kinds[held].tolist()]

@@ -11,7 +11,7 @@ from ml.judge import Suspects
 from ml.model import Model
 from ml.windows import WINDOW_MS
 from schemas.codec import Encoder
-from schemas.manifest import load_datasets
+from schemas.manifest import load_deployed
 from schemas.registry import Registry
 
 DATASET = "anomaly_prediction_results"
@@ -20,13 +20,13 @@ STOP_TIMEOUT_S = 10.0
 
 
 class ResultLog:
-    """Emits results; what is emitted is in the log once `flush` has returned. A broker that is down is waited for.
+    """Emits results. They are in the log once `flush` has returned. A broker that is down is waited for.
 
-    Raises NotRegistered where `smartmeter apply` has not run.
+    Raises NotRegistered if `smartmeter apply` has not run.
     """
 
     def __init__(self, settings: Settings, stop: Event) -> None:
-        self._dataset, self._stop = load_datasets()[DATASET], stop
+        self._dataset, self._stop = load_deployed(settings)[DATASET], stop
         registry = Registry(settings.schema_registry_url)
         self._encoder = Encoder(self._dataset.latest, registry.id_of(self._dataset.subject, self._dataset.latest))
         self._failure = ""
@@ -34,7 +34,7 @@ class ResultLog:
         self._producer = kafka_client.producer(settings.kafka, {"linger.ms": 20})
 
     def emit(self, model: Model, suspects: Suspects) -> int:
-        """One result per window; returns how many."""
+        """Emit one result per window; return how many."""
         probability, kinds = model.judge(suspects.features)
         rows = suspects.rows
         for row, kind in enumerate(kinds):
@@ -59,8 +59,11 @@ class ResultLog:
         return len(kinds)
 
     def flush(self) -> None:
-        """Return when the broker has everything. Raises SmartmeterError where it refused some, or when told to stop
-        and it did not answer in STOP_TIMEOUT_S: then the same windows are judged again at the next start."""
+        """Return when the broker has everything.
+
+        Raises SmartmeterError if the broker rejected a result. Raises it also when told to stop and the broker does not
+        answer in STOP_TIMEOUT_S: the next start then judges those windows again.
+        """
         waited_s = 0.0
         while self._unanswered:
             self._producer.flush(POLL_S)

@@ -47,7 +47,7 @@ class Fitted:
 
 @contextmanager
 def session(runtime: SparkRuntime, memory: str = "1g") -> Iterator[SparkSession]:
-    """A local session for training; one that this process has already is used and left as it is."""
+    """A local session for training. A session that this process already has is used and left open."""
     had_one = SparkSession.getActiveSession() is not None
     spark = start_session(StreamSettings(driver_memory=memory, cores=PARTITIONS), runtime)
     try:
@@ -60,8 +60,8 @@ def session(runtime: SparkRuntime, memory: str = "1g") -> Iterator[SparkSession]
 def fit(spark: SparkSession, features: F64, kinds: Kinds, parameters: ForestParameters, saved_to: Path) -> Fitted:
     """Fit assembler and forest on windows × FEATURES, and save the pipeline to the new folder `saved_to`.
 
-    Of the ordinary windows a part is left out where they are many, and the others weigh more. The weight is a power of
-    two, so that sums of weights are exact in any order, and the same data give the same forest.
+    If there are many ordinary windows, some are dropped and the others weigh more. The weight is a power of two, so
+    sums of weights are exact in any order, and the same data give the same forest.
     """
     chosen, weights = thinned(kinds, parameters.seed)
     columns = {name: features[chosen, number] for number, name in enumerate(FEATURES)}
@@ -78,12 +78,12 @@ def fit(spark: SparkSession, features: F64, kinds: Kinds, parameters: ForestPara
     )
     fitted: PipelineModel = Pipeline(stages=[assembler, forest]).fit(frame)
     fitted.save(str(saved_to))
-    found = np.array(fitted.stages[-1].featureImportances.toArray())  # type: ignore[attr-defined]
-    return Fitted(read_trees(saved_to), found)
+    importance = np.array(fitted.stages[-1].featureImportances.toArray())  # type: ignore[attr-defined]
+    return Fitted(read_trees(saved_to), importance)
 
 
 def spark_probabilities(spark: SparkSession, saved: Path, features: F64) -> F64:
-    """What a saved pipeline itself says, windows × classes: what serving is held against."""
+    """What a saved pipeline itself says, windows × classes. Tests compare serving with it."""
     pipeline = PipelineModel.load(str(saved))
     frame = _frame(spark, {name: features[:, number] for number, name in enumerate(FEATURES)})
     rows = pipeline.transform(frame).select("probability").collect()
@@ -112,8 +112,8 @@ def read_trees(saved: Path) -> Forest:
     is_leaf = left < 0
     stats = np.array([node["impurityStats"] for node in nodes])
     weight = np.zeros(len(stats))
-    for one in range(stats.shape[1]):
-        weight += stats[:, one]
+    for kind in range(stats.shape[1]):
+        weight += stats[:, kind]
     splits = [node["split"] for node in nodes]
     return Forest(
         roots=roots,

@@ -1,4 +1,4 @@
-"""History from ClickHouse: the rows of anomaly_prediction_features that count, as Arrow, by the reader's account."""
+"""History from ClickHouse: the merged rows of anomaly_prediction_features as Arrow, read as the reading user."""
 
 from contextlib import closing
 from typing import Any
@@ -19,10 +19,10 @@ FIELDS = ("meter_id", "window_start", *INPUTS, *COUNTS)
 
 
 def read_table(settings: Settings, most_windows: int) -> tuple[dict[str, Column], dict[str, Any]]:
-    """Rows of the contract, and what they are, for the manifest; `offset` comes with them.
+    """Rows of the contract, with their `offset`, and a description of them for the manifest.
 
-    Of more than `most_windows` a part of the meters is read, chosen by a hash of their ids. Raises SmartmeterError
-    where ClickHouse does not answer or has no such table.
+    If there are more than `most_windows`, only some of the meters are read, chosen by a hash of their ids. Raises
+    SmartmeterError if ClickHouse does not answer or lacks the table.
     """
     with closing(connect(settings, reader=True)) as client:
         try:
@@ -42,10 +42,10 @@ def read_table(settings: Settings, most_windows: int) -> tuple[dict[str, Column]
 
 def columns_of(table: pa.Table) -> dict[str, Column]:
     """Columns of numbers; a null becomes NaN."""
-    found = {}
+    columns = {}
     for name in table.column_names:
         column = table.column(name)
         if column.null_count:
             column = column.cast(pa.float64())
-        found[name] = np.asarray(column.to_numpy())
-    return found
+        columns[name] = np.asarray(column.to_numpy())
+    return columns

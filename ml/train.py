@@ -1,4 +1,4 @@
-"""Training: fit on the first part, choose the threshold on the second, judge on the third, keep it as a version."""
+"""Training: fit on the first part, choose the threshold on the second, judge on the third, save as a version."""
 
 import shutil
 from dataclasses import dataclass
@@ -79,23 +79,23 @@ def score_of(forest: Forest, features: F64) -> F64:
 def compared(before: Examples, test: Examples, score: F64, threshold: float) -> dict[str, Any]:
     """The model's figures, and each baseline's at the threshold that suits it best on the test itself."""
     judged = test.without_gaps
-    found = {"model": figures(test, score, threshold)}
+    by_name = {"model": figures(test, score, threshold)}
     runs = per_run(test, score)
     if len(runs) > 1:
-        found["model"]["per_run"] = {"runs": len(runs), "lowest": min(runs), "highest": max(runs)}
+        by_name["model"]["per_run"] = {"runs": len(runs), "lowest": min(runs), "highest": max(runs)}
     for name, baseline in SHOWN.items():
-        own = baseline(before, test)
-        found[name] = figures(test, own, best_threshold(test.positive[judged], own[judged]))
-        runs = per_run(test, own)
+        suspicion = baseline(before, test)
+        by_name[name] = figures(test, suspicion, best_threshold(test.positive[judged], suspicion[judged]))
+        runs = per_run(test, suspicion)
         if len(runs) > 1:
-            found[name]["per_run"] = {"runs": len(runs), "lowest": min(runs), "highest": max(runs)}
-    return found
+            by_name[name]["per_run"] = {"runs": len(runs), "lowest": min(runs), "highest": max(runs)}
+    return by_name
 
 
 def train_and_save(
     data: Data, parameters: ForestParameters, runtime: SparkRuntime, data_dir: Path, tell: Tell
 ) -> tuple[str, Trained]:
-    """Train, and keep the outcome as a new version below `data_dir`; nothing is left behind when that fails."""
+    """Train, and save the outcome as a new version below `data_dir`. A failure leaves nothing behind."""
     with TemporaryDirectory(prefix="smartmeter-ml-") as scratch:
         trained = train(data, parameters, runtime, Path(scratch) / PIPELINE, tell)
         now = datetime.now(UTC)

@@ -1,9 +1,9 @@
 """What a window is judged by: the kind of anomaly in it.
 
-The kinds with a status bit are ground truth: the simulator (or the injection) says what it did. A gap has no bit, as a
-reading that was not taken carries none; that readings are missing is seen, not known from elsewhere. So windows whose
-only fault is missing readings are a class of their own, GAP. They are neither positive nor negative in the headline
-figures, which would be flattered by something that a count of readings tells; figures with them stand beside.
+Kinds with a status bit are ground truth: the simulator (or the injection) says what it did. A gap has no bit, because a
+missing reading carries none; gaps are seen, not known. So windows whose only fault is missing readings are a class of
+their own, GAP. The headline figures exclude them, because a count of readings finds them and they would flatter the
+model; figures that include them stand beside.
 """
 
 import numpy as np
@@ -27,10 +27,10 @@ def forbidden() -> frozenset[str]:
 
 
 def kinds_of(rows: Columns) -> Kinds:
-    """Each window's kind: of several the one with the most readings, and of equals the first in KINDS.
+    """Each window's kind: of several kinds the one with the most readings, and of equals the first in KINDS.
 
-    Without any it is GAP where readings are missing: between its first and last one by the sequence, or fewer than the
-    meter usually has (the median over these rows).
+    A window without any is GAP if readings are missing: between its first and last reading by the sequence, or if it
+    has fewer than the meter's usual count (the median over these rows).
     """
     counts = np.stack([np.asarray(rows[name]) for name in COUNTS])
     marked = counts.max(axis=0) > 0

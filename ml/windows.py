@@ -1,7 +1,7 @@
-"""Readings to windows of 5 min, as the stream makes them, without a stream: for training and judging offline.
+"""Readings to windows of 5 min without a stream, as the stream makes them: for training and judging offline.
 
 The rows are those of anomaly_prediction_features, by the contract's own definitions: integer sums in milliwatts and
-millivolts, each quotient rounded once. A test holds them against the stream's transform, value by value.
+millivolts, each quotient rounded once. A test compares them with the stream's, value by value.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
-"""Injected anomalies: which one a meter has, from when to when; known at any instant without a memory of others.
+"""Injected anomalies: which anomaly a meter has and from when to when. Any instant is computed by itself.
 
-In each hour at most one anomaly of a meter begins. It may reach into the next hour, and ends early, one reading before,
-where the next one begins. So anomalies never overlap, and the reading before each is an ordinary one.
+In each hour at most one anomaly of a meter begins. It may last into the next hour. If another one begins there, it ends
+one reading earlier. So anomalies never overlap, and the reading before each anomaly is an ordinary one.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ LOW_W = (1.0, 9.0)
 
 @dataclass(frozen=True)
 class Episodes:
-    """One anomaly per element; where `kind` is NONE there is none and the times mean nothing."""
+    """One anomaly per element. Where `kind` is NONE there is no anomaly, and the times mean nothing."""
 
     kind: NDArray[np.int8]
     start_ms: I64
@@ -47,10 +47,10 @@ class Episodes:
 
 
 def episodes(rates: Anomalies, seed: int, interval_ms: int, meter_id: I64, hour: I64) -> Episodes:
-    """The anomalies that begin in this hour, shortened where the next hour's begins before they end."""
-    own, following = (_begun(rates, seed, interval_ms, meter_id, h) for h in (hour, hour + 1))
-    cut_ms = np.where(following.kind == NONE, own.end_ms, following.start_ms - interval_ms)
-    return Episodes(own.kind, own.start_ms, np.minimum(own.end_ms, cut_ms), own.size)
+    """The anomalies that begin in this hour. One that would reach the next hour's anomaly is cut short."""
+    begun, following = (_begun(rates, seed, interval_ms, meter_id, h) for h in (hour, hour + 1))
+    cut_ms = np.where(following.kind == NONE, begun.end_ms, following.start_ms - interval_ms)
+    return Episodes(begun.kind, begun.start_ms, np.minimum(begun.end_ms, cut_ms), begun.size)
 
 
 def _begun(rates: Anomalies, seed: int, interval_ms: int, meter_id: I64, hour: I64) -> Episodes:

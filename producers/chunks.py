@@ -1,4 +1,4 @@
-"""Readings in pieces that may be under way together."""
+"""Readings cut into pieces of one chunk of event time each. The pieces of a chunk may be under way together."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class Piece:
 
 
 def pieces(columns: Columns, chunk_ms: int | None, most: int) -> Iterator[Piece]:
-    """Readings ordered by time, cut where a chunk of event time ends and after `most` readings, in their order.
+    """Cut readings, which are ordered by time, where a chunk of event time ends and after `most` readings.
 
-    Chunk number n is the time from n · `chunk_ms` to before (n + 1) · `chunk_ms`; None: all time is chunk 0.
+    Chunk n is the event time [n · `chunk_ms`, (n + 1) · `chunk_ms`). If `chunk_ms` is None, all time is chunk 0.
     """
     rows = length(columns)
     if rows == 0:

@@ -1,8 +1,8 @@
-"""Lines of a CSV file to columns of readings, and a fault for each line that cannot be read.
+"""Lines of a CSV file as columns of readings, and a fault for each unreadable line.
 
-A reading's `sequence` is the number of its line among its meter's lines, from 0. Missing and unreadable readings count
-in it, so they show as gaps. Of a local time that is there twice, the second instant is meant where the first would not
-be later than the meter's line before.
+A reading's `sequence` is the number of its line among its meter's lines, from 0. Missing and unreadable readings are
+counted, so they show as gaps. A local time that occurs twice (clocks going back) means the first instant, unless that
+is not later than the meter's line before.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ BEFORE_ALL = -(2**62)
 
 @dataclass(frozen=True)
 class Batch:
-    """What some lines gave."""
+    """The readings of some lines."""
 
     columns: dict[str, Column]
     """Readings in the file's order; columns as the newest MeterEvent has them, `status` 0: the truth is unknown."""
@@ -44,7 +44,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Fault:
-    """Why one line cannot be read; `column` is empty where the fault is the line's own."""
+    """Why a line is unreadable. `column` is empty if the whole line is at fault."""
 
     row: int
     column: str
@@ -54,7 +54,7 @@ class Fault:
 
 @dataclass
 class _Carried:
-    """What the lines so far mean for those that follow."""
+    """What later lines need to know of earlier ones."""
 
     lines_of: dict[int, int] = field(default_factory=dict)
     last_ms_of: dict[int, int] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class _Carried:
 
 
 class LineParser:
-    """Turns lines into batches; remembers what earlier lines mean for later ones."""
+    """Turns lines into batches. It remembers of earlier lines what later ones depend on."""
 
     def __init__(self, path: Path, options: CsvOptions, record: Record, header: Sequence[str]) -> None:
         self._path, self._options, self._record = path, options, record
@@ -124,12 +124,12 @@ class LineParser:
         return np.array(_converted(self._texts(rows, column), _id, 0, column, problem, alive, faults), dtype=np.int64)
 
     def _sequence(self, meter: I64, alive: NDArray[np.bool_]) -> I64:
-        """Each line's number among its meter's lines; lines whose meter is unknown count for none."""
+        """Each line's number among its meter's lines. A line without a valid meter is not counted."""
         sequence = np.zeros(len(meter), dtype=np.int64)
-        for number, own in _by_meter(meter, np.flatnonzero(alive)):
+        for number, of_meter in _by_meter(meter, np.flatnonzero(alive)):
             before = self._carried.lines_of.get(number, 0)
-            sequence[own] = before + np.arange(len(own))
-            self._carried.lines_of[number] = before + len(own)
+            sequence[of_meter] = before + np.arange(len(of_meter))
+            self._carried.lines_of[number] = before + len(of_meter)
         return sequence
 
     def _timestamps(self, rows: Rows, meter: I64, alive: NDArray[np.bool_], faults: list[Fault]) -> I64:
@@ -156,7 +156,7 @@ class LineParser:
         return chosen
 
     def _first_or_second(self, utc: Utc, meter: I64, alive: NDArray[np.bool_]) -> I64:
-        """Of two possible instants the first, unless it is not later than its meter's line before."""
+        """Of two possible instants the first, unless it is not later than the meter's line before."""
         chosen = utc.first.copy()
         twice = np.flatnonzero(alive & (utc.first < utc.second))
         if not twice.size:
@@ -170,7 +170,7 @@ class LineParser:
         return chosen
 
     def _refuse_times(self, rows: Rows, timestamp: I64, alive: NDArray[np.bool_], faults: list[Fault]) -> None:
-        """Refuse instants out of contract, before they make every line after them look out of order."""
+        """Refuse instants out of contract first: they would make every line after them look out of order."""
         for violation in broken_rules(self._timestamp, timestamp, alive):
             for row in violation.rows.tolist():
                 problem = f"{instant(int(timestamp[row]))}, {violation.rule}"
@@ -192,13 +192,13 @@ class LineParser:
             )
         alive[kept[back]] = False
         kept = kept[~back]
-        for number, own in _by_meter(meter, kept):
-            before = np.concatenate([[self._carried.last_ms_of.get(number, BEFORE_ALL)], timestamp[own][:-1]])
-            for row in own[timestamp[own] == before].tolist():
+        for number, of_meter in _by_meter(meter, kept):
+            before = np.concatenate([[self._carried.last_ms_of.get(number, BEFORE_ALL)], timestamp[of_meter][:-1]])
+            for row in of_meter[timestamp[of_meter] == before].tolist():
                 problem = f"meter {number} has a line for this instant already"
                 faults.append(Fault(row, self._options.date_column, self._time_text(rows[row]), problem))
                 alive[row] = False
-            self._carried.last_ms_of[number] = int(timestamp[own[-1]])
+            self._carried.last_ms_of[number] = int(timestamp[of_meter[-1]])
         if kept.size:
             self._carried.newest_ms = int(timestamp[kept[-1]])
 
@@ -210,11 +210,11 @@ class LineParser:
         """Lines whose power or voltage is missing."""
         marks = frozenset(self._options.missing)
         columns = [self._options.power_column, self._options.voltage_column]
-        found = np.zeros(len(rows), dtype=np.bool_)
+        missing = np.zeros(len(rows), dtype=np.bool_)
         for column in columns:
             if column is not None:
-                found |= np.array([text.strip() in marks for text in self._texts(rows, column)])
-        return found
+                missing |= np.array([text.strip() in marks for text in self._texts(rows, column)])
+        return missing
 
     def _power(self, rows: Rows, given: NDArray[np.bool_], faults: list[Fault]) -> Column:
         to_kw = KILOWATTS[self._options.power_unit]
@@ -257,9 +257,9 @@ class LineParser:
 def _by_meter(meter: I64, rows: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp]]]:
     """Each meter among the rows with its rows, in their order."""
     ordered = rows[np.argsort(meter[rows], kind="stable")]
-    for own in np.split(ordered, np.flatnonzero(np.diff(meter[ordered])) + 1):
-        if own.size:
-            yield int(meter[own[0]]), own
+    for of_meter in np.split(ordered, np.flatnonzero(np.diff(meter[ordered])) + 1):
+        if of_meter.size:
+            yield int(meter[of_meter[0]]), of_meter
 
 
 def _id(text: str) -> int:
@@ -278,7 +278,8 @@ def _converted(
     alive: NDArray[np.bool_],
     faults: list[Fault],
 ) -> list[T]:
-    """Every text converted, equal ones once. Where that fails: the placeholder, and a fault if the line is alive."""
+    """Convert every text, each distinct one once. A text that cannot be converted gives the placeholder, and a fault if
+    its line has none yet."""
     known: dict[str, T] = {}
     unreadable = set()
     for text in set(texts):

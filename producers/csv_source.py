@@ -1,6 +1,7 @@
 """Real readings from a CSV file with a header, plain or .gz, in constant memory.
 
-The lines are in the order of time, as the stream's watermark follows the newest reading; several meters may take turns.
+Lines must be in the order of time, because the stream's watermark follows the newest reading. Several meters may take
+turns.
 """
 
 import csv
@@ -53,11 +54,12 @@ def contents(path: Path, options: CsvOptions, record: Record) -> Contents:
 
 
 def batches(path: Path, options: CsvOptions, record: Record) -> Iterator[Batch]:
-    """The readings of a file, in its order, each within the contract `record`.
+    """The readings of a file, in the file's order, each within the contract `record`.
 
-    A line that cannot be read, breaks the contract, or is not later than its meter's line before, raises
-    SmartmeterError naming file, line, column, value and what to do; with `on_error="skip"` it is counted instead. A
-    file that is empty, damaged, not text, or lacks a column raises SmartmeterError too.
+    An unreadable line raises SmartmeterError, which names file, line, column, value and what to do. Unreadable is a
+    line that cannot be parsed, breaks the contract, or is not later than its meter's line before. With
+    `on_error="skip"` such lines are counted instead. A file that is empty, damaged, not text, or lacks a column also
+    raises SmartmeterError.
     """
     with _opened(path) as text:
         reader = csv.reader(text, delimiter=options.separator)

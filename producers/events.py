@@ -23,7 +23,7 @@ NULL_BRANCH, VALUE_BRANCH = 0, 2
 
 
 def encode(record: Record, schema_id: int, columns: Columns) -> list[bytes]:
-    """One framed message per reading, in order. Columns that the record does not have are left out.
+    """One framed message per reading, in order. Columns that the record does not have are ignored.
 
     A nullable field is null where its column is absent or masked (numpy.ma). Values must keep the contract
     (`producers.validation.check`). Raises SmartmeterError for a required field without a column, and for a type that

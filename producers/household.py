@@ -56,15 +56,15 @@ def line_v_per_kw(seed: int, meter_id: I64) -> F64:
 
 
 def _scale(home: Household, seed: int, meter_id: I64, hour: I64) -> F64:
-    """What the profile is multiplied with for this meter in this hour."""
-    own = home.scale_min + (home.scale_max - home.scale_min) * field(draw(seed, SCALE, meter_id), 0)
+    """The factor on the profile for this meter and hour."""
+    of_meter = home.scale_min + (home.scale_max - home.scale_min) * field(draw(seed, SCALE, meter_id), 0)
     day, hour_of_day = hour // 24, hour % 24
     weekend_day = (day + 3) % 7 >= 5  # day 0, 1970-01-01, was a Thursday
     weekday = np.where(weekend_day & (hour_of_day >= 9) & (hour_of_day < 17), home.weekend_day_factor, 1.0)
     from_midsummer = 2.0 * (day % 365.25) / 365.25 - 1.0
     season = home.summer_factor + (home.winter_factor - home.summer_factor) * from_midsummer * from_midsummer
     absence = np.where(_absent(home, seed, meter_id, hour), home.absent_factor, 1.0)
-    scale: F64 = own * (weekday * season) * absence
+    scale: F64 = of_meter * (weekday * season) * absence
     return scale
 
 

@@ -1,6 +1,6 @@
 """Text to instants: dates and times of a file, read in its time zone, as ms since 1970 in UTC.
 
-Where clocks go back, an hour is there twice, and where they go forward, an hour is not there: `to_utc` tells both.
+Where clocks go back, an hour occurs twice; where they go forward, an hour does not occur. `to_utc` shows both.
 """
 
 from collections.abc import Callable, Sequence
@@ -72,7 +72,10 @@ class Utc(NamedTuple):
 
 
 def to_utc(local_ms: I64, zone: str) -> Utc:
-    """Local clock times in ms since 1970; changes of a zone's offset are looked up by the quarter of an hour."""
+    """Local times in UTC, as the first and as the second of two possible instants, which mostly are the same.
+
+    Where the first is later than the second, clocks jumped over that time, and there is no such instant.
+    """
     if zone == "UTC":
         return Utc(local_ms, local_ms)
     quarters, which = np.unique(local_ms // QUARTER_MS, return_inverse=True)

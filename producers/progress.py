@@ -1,4 +1,4 @@
-"""What a producer tells while it works, on stderr: a moving line in a terminal, a line now and then in a pipe."""
+"""What a producer shows on stderr while it works: a moving line in a terminal, a line now and then in a pipe."""
 
 import time
 from types import TracebackType
@@ -14,17 +14,17 @@ PLAIN_EVERY_S = 10.0
 
 
 class ProgressDisplay(Protocol):
-    """How a producer tells how far it is."""
+    """Where a producer reports how far it is."""
 
     def at(self, event_ms: int, acknowledged: int) -> None:
-        """Readings until this event time are handed to Kafka's client; so many since the start are acknowledged."""
+        """Readings up to this event time are handed to Kafka's client, and `acknowledged` so far are acknowledged."""
 
     def note(self, text: str) -> None:
-        """Something happened, or is waited for."""
+        """Something happened, or the producer waits for something."""
 
 
 class Silent:
-    """Tells nothing."""
+    """Shows nothing."""
 
     def at(self, event_ms: int, acknowledged: int) -> None:
         pass
@@ -34,7 +34,7 @@ class Silent:
 
 
 class TerminalProgress:
-    """Tells on stderr; a context manager."""
+    """Shows progress on stderr. A context manager."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)

@@ -1,8 +1,8 @@
-"""Where a producer that was stopped, or killed, goes on: nothing lost and nothing sent again.
+"""Where a stopped or killed producer goes on, so that nothing is lost and nothing is sent twice.
 
-A producer sends in chunks of event time and begins the next one when all of the last is acknowledged. So when the
-topic's newest reading is at T, every reading at T − chunk and before is there, and of those after it, just some. Where
-all readings have one key, they are in one partition in order, and every reading before T is there.
+A producer sends chunks of event time and begins a chunk when the one before is acknowledged in full. So if the topic's
+newest reading is at T, the topic has every reading up to T − chunk, and some of the later ones. If all readings have
+one key, they are in one partition in order, and the topic has every reading before T.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ METER_IDS = 2**31
 
 @dataclass(frozen=True)
 class Resume:
-    """What a topic holds of some meters. Both times are None when it holds nothing of them."""
+    """What a topic holds of some meters. Both times are None if it holds nothing of them."""
 
     newest_ms: int | None
     complete_ms: int | None

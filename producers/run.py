@@ -37,7 +37,7 @@ def wall_clock_ms() -> int:
 
 @dataclass(frozen=True)
 class SendReport:
-    """What a producer did. Everything sent was acknowledged; where not, the producer raises Unacknowledged instead."""
+    """What a producer did. It acknowledged everything it sent; otherwise the producer raises Unacknowledged."""
 
     sent: int
     acknowledged: int
@@ -71,20 +71,20 @@ def simulate(
     progress: ProgressDisplay = SILENT,
     now_ms: Clock = wall_clock_ms,
 ) -> SendReport:
-    """Send simulated readings until the period ends or `stop` is set; goes on where the topic ends.
+    """Send simulated readings until the period ends or `stop` is set. A later run goes on where the topic ends.
 
-    Another seed or fleet than the topic's cannot be noticed: the new readings then follow the old ones. Raises
-    SmartmeterError; among them Unacknowledged, NotRegistered, and RegistryUnavailable at the start.
+    A run with another seed or fleet goes unnoticed: its readings follow the earlier ones. Raises SmartmeterError; among
+    others Unacknowledged, NotRegistered, and, at the start, RegistryUnavailable.
     """
     kafka = _Kafka(settings, stop or Event(), progress)
     source = Simulator(simulation)
     one_key = simulation.buildings == 1
     buildings = range(1, simulation.buildings + 1)
-    found = NOTHING
+    held = NOTHING
     if period.resume:
-        found = kafka.held(buildings, lambda meter: 1 <= meter <= simulation.meters, one_key)
-    unsent = backlog(period, found, now_ms())
-    sender = _Sender(kafka.open(), found, throttle or Throttle(), one_key, kafka.stop, progress)
+        held = kafka.held(buildings, lambda meter: 1 <= meter <= simulation.meters, one_key)
+    unsent = backlog(period, held, now_ms())
+    sender = _Sender(kafka.open(), held, throttle or Throttle(), one_key, kafka.stop, progress)
     tick = sender.send_ticks(source, source.tick_at(unsent.first_ms), source.tick_at(unsent.end_ms))
     if period.live:
         _send_live(source, sender, tick, period.live_s, now_ms)
@@ -92,7 +92,7 @@ def simulate(
 
 
 def _send_live(source: Simulator, sender: "_Sender", tick: int, live_s: float | None, now_ms: Clock) -> None:
-    """Send each tick when its time comes, from `tick` on; those that are due already at once."""
+    """Send each tick from `tick` on when its time comes, and at once if its time has passed."""
     end_ms = None if live_s is None else now_ms() + int(1000 * live_s)
     while not sender.stop.is_set():
         now = now_ms()
@@ -117,25 +117,25 @@ def import_csv(
     stop: Event | None = None,
     progress: ProgressDisplay = SILENT,
 ) -> SendReport:
-    """Send the readings of a CSV file; goes on where the topic ends.
+    """Send the readings of a CSV file. A later run goes on where the topic ends.
 
-    The file is read twice: first it is checked from end to end, so a file with an unreadable line sends nothing. Raises
-    SmartmeterError for that, for a topic that holds later readings of these meters, and as `simulate` does.
+    The file is read twice. The first pass checks all of it, so a file with an unreadable line sends nothing and raises
+    SmartmeterError. So does a topic that holds later readings of these meters. Raises also what `simulate` raises.
     """
     kafka = _Kafka(settings, stop or Event(), progress)
     whole = contents(path, options, kafka.record)
     progress.note(f"{path}: {whole.readings:,} readings, {whole.missing:,} missing, {whole.unreadable:,} unreadable")
     one_key = len(whole.buildings) <= 1
-    found = NOTHING
+    held = NOTHING
     if resume_where_topic_ends and whole.readings:
-        found = kafka.held(whole.buildings, lambda meter: meter in whole.meters, one_key)
-    if found.newest_ms is not None and whole.last_ms is not None and found.newest_ms > whole.last_ms:
+        held = kafka.held(whole.buildings, lambda meter: meter in whole.meters, one_key)
+    if held.newest_ms is not None and whole.last_ms is not None and held.newest_ms > whole.last_ms:
         raise SmartmeterError(
-            f"the topic holds readings of these meters until {instant(found.newest_ms)}, {path} ends at "
+            f"the topic holds readings of these meters until {instant(held.newest_ms)}, {path} ends at "
             f"{instant(whole.last_ms)}; so it cannot be told which of the file's are there. Give the file a meter of "
             "its own, or send all with --no-resume: those that are there then come twice, which changes no aggregate"
         )
-    sender = _Sender(kafka.open(), found, throttle or Throttle(), one_key, kafka.stop, progress)
+    sender = _Sender(kafka.open(), held, throttle or Throttle(), one_key, kafka.stop, progress)
     for batch in batches(path, options, kafka.record):
         sender.send(batch.columns)
         if sender.stop.is_set():
@@ -164,21 +164,21 @@ class _Kafka:
         contract = ContractReader(self._dataset, self._registry)
         margin_ms = 1 if one_key else int(1000 * CHUNK_MAX_S)
         reader = TailReader(self._settings, self._dataset.topic, contract, self._progress.note)
-        found = resume(*reader.read(partitions, keys, wanted, margin_ms), margin_ms)
-        if found.newest_ms is not None:
+        held = resume(*reader.read(partitions, keys, wanted, margin_ms), margin_ms)
+        if held.newest_ms is not None:
             self._progress.note(
-                f"the topic holds these meters' readings until {instant(found.newest_ms)}: going on there"
+                f"the topic holds these meters' readings until {instant(held.newest_ms)}: going on there"
             )
-        return found
+        return held
 
 
 class _Sender:
-    """Sends readings chunk by chunk, leaves out what the topic holds, and counts."""
+    """Sends readings chunk by chunk, skips what the topic holds, and counts."""
 
     def __init__(
-        self, sink: KafkaSink, found: Resume, throttle: Throttle, one_key: bool, stop: Event, progress: ProgressDisplay
+        self, sink: KafkaSink, held: Resume, throttle: Throttle, one_key: bool, stop: Event, progress: ProgressDisplay
     ) -> None:
-        self._sink, self._found, self._throttle, self._progress = sink, found, throttle, progress
+        self._sink, self._held, self._throttle, self._progress = sink, held, throttle, progress
         self.stop = stop
         # One key is one partition, and that cannot run ahead of itself.
         self._chunk_ms = None if one_key else int(1000 * throttle.chunk_s)
@@ -206,7 +206,7 @@ class _Sender:
             if self._chunk is not None and piece.chunk != self._chunk:
                 self.flush()
             self._chunk = piece.chunk
-            lacking = take(piece.columns, self._found.lacking(piece.columns))
+            lacking = take(piece.columns, self._held.lacking(piece.columns))
             self.already_there += length(piece.columns) - length(lacking)
             if length(lacking):
                 self._send_now(lacking)
@@ -230,7 +230,7 @@ class _Sender:
         self._sink.flush()
 
     def finish(self) -> SendReport:
-        """Wait for the last acknowledgements; what was done."""
+        """Wait for the last acknowledgements and report."""
         self.flush()
         return SendReport(
             self._sink.sent,
@@ -240,7 +240,7 @@ class _Sender:
             self.unreadable,
             self._first_ms,
             self._last_ms,
-            self._found.newest_ms,
+            self._held.newest_ms,
             self.stop.is_set(),
             time.monotonic() - self._started,
         )

@@ -1,4 +1,4 @@
-"""What the producers are told: frozen models, built in the entry point, each field with its unit."""
+"""Settings of the producers: frozen models, built in the entry point, with units."""
 
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError

@@ -1,8 +1,8 @@
-"""The simulated meters: the readings of any span of time, as a function of the settings and the span alone.
+"""The simulated meters: readings as a function of the settings and a span of time, of nothing else.
 
-Nothing is carried from one reading to the next, so a span computed in one go, in pieces, or again after a crash has the
-same bytes. A reading's tick is its number in units of the interval since 1970; it is also the reading's `sequence`, so
-that a gap shows as numbers that are missing. Power is in steps of 1 W, voltage of 0.01 V.
+No state is carried from one reading to the next. So a span computed at once, in parts, or again after a crash gives the
+same bytes. A reading's tick is its number since 1970 in units of the interval. It is also the reading's `sequence`, so
+a gap shows as missing numbers. Power is in steps of 1 W, voltage in steps of 0.01 V.
 """
 
 from collections.abc import Iterator
@@ -103,7 +103,8 @@ class Simulator:
         return watts, injected.hundredths(supply - watts / 1000.0 * self._v_per_kw[meters])
 
     def _active(self, time_ms: I64, begun: I64) -> tuple[NDArray[np.intp], Mask, Episodes]:
-        """Meters with an anomaly that began in that hour, when it is active (ticks × these meters), and what it is."""
+        """The meters with an anomaly that began in that hour, when it is active (ticks × these meters), and the
+        anomaly."""
         settings = self.settings
         all_meters = injected.episodes(settings.anomalies, settings.seed, settings.interval_ms, self._meter_id, begun)
         touched = (all_meters.start_ms <= time_ms[-1]) & (all_meters.end_ms > time_ms[0])
@@ -112,38 +113,38 @@ class Simulator:
         return meters, (time_ms >= episode.start_ms) & (time_ms < episode.end_ms), episode
 
     def _change_load(self, load: F64, meters: NDArray[np.intp], active: Mask, episode: Episodes, time_ms: I64) -> None:
-        """Anomalies that are a change of the load itself, and so of the voltage too."""
+        """Apply the anomalies that change the load itself, and with it the voltage."""
         for kind in (injected.LOAD_SPIKE, injected.LOW_CONSUMPTION):
             chosen = np.flatnonzero(episode.kind == kind)
             if not chosen.size:
                 continue
-            own, when = meters[chosen], active[:, chosen]
+            affected, when = meters[chosen], active[:, chosen]
             if kind == injected.LOAD_SPIKE:
-                changed = load[:, own] + injected.spike_w(episode.size[chosen])
+                changed = load[:, affected] + injected.spike_w(episode.size[chosen])
             else:
-                changed = injected.low_w(draw(self.settings.seed, LOW, self._meter_id[own], time_ms))
-            load[:, own] = np.where(when, changed, load[:, own])
+                changed = injected.low_w(draw(self.settings.seed, LOW, self._meter_id[affected], time_ms))
+            load[:, affected] = np.where(when, changed, load[:, affected])
 
     def _change_readings(
         self, watts: F64, voltage: F64, meters: NDArray[np.intp], active: Mask, episode: Episodes, time_ms: I64
     ) -> None:
-        """Anomalies of the meter or of the supply: what is read does not follow the load."""
+        """Apply the anomalies of the meter or of the supply: the reading does not follow the load."""
         for kind in (injected.FAULT_SPIKE, injected.VOLTAGE, injected.FAILURE):
             chosen = np.flatnonzero(episode.kind == kind)
             if not chosen.size:
                 continue
-            own, when, size = meters[chosen], active[:, chosen], episode.size[chosen]
+            affected, when, size = meters[chosen], active[:, chosen], episode.size[chosen]
             if kind == injected.FAULT_SPIKE:
-                watts[:, own] += when * np.floor(injected.spike_w(size))
+                watts[:, affected] += when * np.floor(injected.spike_w(size))
             elif kind == injected.VOLTAGE:
-                noise = NOISE_V * normal(draw(self.settings.seed, VOLTAGE_NOISE, self._meter_id[own], time_ms))
-                voltage[:, own] = np.where(
-                    when, injected.hundredths(injected.excursion_v(size) + noise), voltage[:, own]
+                noise = NOISE_V * normal(draw(self.settings.seed, VOLTAGE_NOISE, self._meter_id[affected], time_ms))
+                voltage[:, affected] = np.where(
+                    when, injected.hundredths(injected.excursion_v(size) + noise), voltage[:, affected]
                 )
             else:
-                last_watts, last_voltage = self._before(own, episode.start_ms[chosen])
-                watts[:, own] = np.where(when, last_watts, watts[:, own])
-                voltage[:, own] = np.where(when, last_voltage, voltage[:, own])
+                last_watts, last_voltage = self._before(affected, episode.start_ms[chosen])
+                watts[:, affected] = np.where(when, last_watts, watts[:, affected])
+                voltage[:, affected] = np.where(when, last_voltage, voltage[:, affected])
 
     def _before(self, meters: NDArray[np.intp], start_ms: I64) -> tuple[F64, F64]:
         """The last reading of each meter before its anomaly; it is always an ordinary one, of the same hour."""

@@ -1,7 +1,7 @@
 """The producers' way to Kafka: columns in, acknowledgements counted.
 
-The producer is idempotent and waits for all in-sync replicas, so within one run a reading is appended once and in
-order. Only what the broker acknowledged counts as sent. A broker that is down is waited for, in bounded memory.
+The producer is idempotent and waits for all in-sync replicas, so one run appends each reading once and in order. Only
+what the broker acknowledged counts as sent. The sink waits for a broker that is down, in bounded memory.
 """
 
 import string
@@ -28,11 +28,11 @@ TELL_EVERY_S = 3.0
 
 
 class Unacknowledged(SmartmeterError):  # noqa: N818
-    """Readings that the broker did not acknowledge; whether it has them is unknown."""
+    """The broker did not acknowledge some readings. Whether it has them is unknown."""
 
 
 class KafkaSink:
-    """Sends readings of one dataset. Made by `open_sink`, which checks that topic and schema are there."""
+    """Sends readings of one dataset. `open_sink` makes it, and checks that topic and schema exist."""
 
     def __init__(
         self, settings: SinkSettings, dataset: Dataset, schema_id: int, stop: Event, on_wait: Tell = lambda _: None
@@ -126,9 +126,9 @@ class KafkaSink:
 def open_sink(
     settings: SinkSettings, dataset: Dataset, registry: Registry, stop: Event, on_wait: Tell = lambda _: None
 ) -> KafkaSink:
-    """A sink whose topic and schema are there; it creates neither.
+    """A sink whose topic and schema exist; this function creates neither.
 
-    Raises SmartmeterError naming what is missing and `smartmeter apply`, or the broker that does not answer.
+    Raises SmartmeterError, which names what is missing and `smartmeter apply`, or the broker that does not answer.
     """
     if settings.schema_version not in dataset.versions:
         known = ", ".join(map(str, dataset.versions))
@@ -146,13 +146,13 @@ def topics(settings: SinkSettings) -> dict[str, list[int]]:
     """
     client = kafka_client.admin(settings.kafka)
     try:
-        found = client.list_topics(timeout=settings.answer_timeout_s).topics
+        metadata = client.list_topics(timeout=settings.answer_timeout_s).topics
     except KafkaException as error:
         raise SmartmeterError(
             f"Kafka at {settings.kafka} did not answer in {settings.answer_timeout_s:g} s "
             f"({error.args[0].str()}): is it running? `smartmeter status` tells, `smartmeter up` starts it"
         ) from error
-    return {name: sorted(topic.partitions) for name, topic in found.items()}
+    return {name: sorted(topic.partitions) for name, topic in metadata.items()}
 
 
 def message_keys(template: str, columns: Columns) -> list[bytes]:

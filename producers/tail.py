@@ -1,7 +1,7 @@
 """The readings at the end of a topic, for `producers.resume`.
 
-Each partition is read backwards, window by window, until its part of the last chunk is seen. Messages of other meters,
-and what cannot be read or is out of contract (a reading of tomorrow, say), are passed over.
+Each partition is read backwards, window by window, until the whole last chunk is seen. Messages of other meters and
+unreadable messages are skipped.
 """
 
 import time
@@ -29,8 +29,8 @@ Reading = tuple[int, int]
 
 
 @dataclass
-class _Partition:
-    """What is known of one partition, from the offset `start` on."""
+class _Tail:
+    """What is known of the tail of one partition, from the offset `start` on."""
 
     number: int
     low: int
@@ -48,13 +48,13 @@ class _Partition:
         return self.oldest_ms is None or complete_ms is None or self.oldest_ms > complete_ms
 
     def add(self, window: list[Reading], margin_ms: int) -> None:
-        """Take in the readings of a window; of all, keep those that are less than the margin older than the newest."""
+        """Add the readings of a window. Of all readings, keep those less than the margin older than the newest."""
         if not window:
             return
         times = [ms for _, ms in window]
         self.oldest_ms = min(times) if self.oldest_ms is None else min(self.oldest_ms, *times)
         self.newest_ms = max(times) if self.newest_ms is None else max(self.newest_ms, *times)
-        self.readings = [one for one in (*self.readings, *window) if one[1] >= self.newest_ms - margin_ms]
+        self.readings = [reading for reading in (*self.readings, *window) if reading[1] >= self.newest_ms - margin_ms]
 
 
 class TailReader:
@@ -71,39 +71,40 @@ class TailReader:
     def read(
         self, partitions: Collection[int], keys: Set[bytes], wanted: Callable[[int], bool], margin_ms: int
     ) -> tuple[I64, I64]:
-        """Meter and time of readings, at least of all that are less than `margin_ms` older than the newest.
+        """Meter and time of the newest readings: at least of all that are less than `margin_ms` older than the newest
+        one.
 
-        Of messages with one of these `keys`, of meters for which `wanted` holds. Raises SmartmeterError when the broker
-        does not answer, RegistryUnavailable when the registry does not. To be called once.
+        Reads messages with one of these `keys`, of meters for which `wanted` holds. Call it once. Raises
+        SmartmeterError when the broker does not answer, RegistryUnavailable when the registry does not.
         """
         try:
-            parts = [self._bounds(number) for number in partitions]
+            tails = [self._bounds(number) for number in partitions]
             complete_ms: int | None = None
-            while waiting := [part for part in parts if part.needs_more(complete_ms)]:
-                for part in waiting:
-                    self._read_window(part, keys, wanted, margin_ms)
-                newest = [part.newest_ms for part in parts if part.newest_ms is not None]
+            while waiting := [tail for tail in tails if tail.needs_more(complete_ms)]:
+                for tail in waiting:
+                    self._read_window(tail, keys, wanted, margin_ms)
+                newest = [tail.newest_ms for tail in tails if tail.newest_ms is not None]
                 complete_ms = max(newest) - margin_ms if newest else None
         except KafkaException as error:
             raise self._silent(error.args[0].str()) from error
         finally:
             self._consumer.close()
-        found = np.array([one for part in parts for one in part.readings], dtype=np.int64).reshape(-1, 2)
-        return found[:, 0], found[:, 1]
+        readings = np.array([reading for tail in tails for reading in tail.readings], dtype=np.int64).reshape(-1, 2)
+        return readings[:, 0], readings[:, 1]
 
-    def _bounds(self, number: int) -> _Partition:
+    def _bounds(self, number: int) -> _Tail:
         where = TopicPartition(self._topic, number)
         low, high = self._consumer.get_watermark_offsets(where, timeout=self._settings.answer_timeout_s)
-        return _Partition(number, low, high, high, [])
+        return _Tail(number, low, high, high, [])
 
-    def _read_window(self, part: _Partition, keys: Set[bytes], wanted: Callable[[int], bool], margin_ms: int) -> None:
-        """Take in the window before what is known of this partition."""
-        known = part.end - part.start
+    def _read_window(self, tail: _Tail, keys: Set[bytes], wanted: Callable[[int], bool], margin_ms: int) -> None:
+        """Read the window before the known tail of this partition."""
+        known = tail.end - tail.start
         if known >= TELL_AFTER:
             self._on_wait(f"looking for the last of these meters' readings, {known} messages back in {self._topic}")
-        start = max(part.low, part.start - min(LAST_WINDOW, max(FIRST_WINDOW, 2 * known)))
+        start = max(tail.low, tail.start - min(LAST_WINDOW, max(FIRST_WINDOW, 2 * known)))
         window: list[Reading] = []
-        for message in self._messages(part.number, start, part.start):
+        for message in self._messages(tail.number, start, tail.start):
             if message.key() not in keys:
                 continue
             try:
@@ -112,8 +113,8 @@ class TailReader:
                 continue
             if wanted(values["meter_id"]):
                 window.append((values["meter_id"], values["timestamp"]))
-        part.start = start
-        part.add(window, margin_ms)
+        tail.start = start
+        tail.add(window, margin_ms)
 
     def _messages(self, number: int, start: int, end: int) -> Iterator[Message]:
         """The messages of a partition from `start` to before `end`."""

@@ -19,7 +19,7 @@ INTEGER_LIMITS = {"int": INT_MAX, "long": LONG_MAX, "timestamp-millis": LONG_MAX
 
 
 class OutOfContract(SmartmeterError):  # noqa: N818
-    """Readings that break the contract; none of those they came with were sent."""
+    """Readings that break the contract. Nothing of their batch was sent."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Whether the declared contracts keep their promises: to themselves, to every version, and to what was released.
 
-Offline: no registry, no broker. The rules are functions on datasets; `schemas.released` reads released ones from git.
+Works offline, without registry or broker. The rules are functions on datasets; `schemas.released` reads released
+datasets from git.
 """
 
 from collections.abc import Mapping
@@ -107,7 +108,7 @@ def _versions_released(new: Dataset, old: Dataset, where: str) -> Findings:
 
 
 def _changed_file(new: Dataset, record: Record, number: int, where: str) -> list[str]:
-    """Sentences on a released Avro file that was edited: whom it breaks, if anyone; forbidden all the same."""
+    """Sentences about a released Avro file that was edited: whom it breaks, if anyone. It is forbidden in any case."""
     file = f"{new.name}.v{number}.avsc"
     rule = f"{file} was released in {where}, and a released version never changes (except doc)"
     remedy = f"Restore it, and put the change into v{max(new.versions) + 1}."
@@ -130,19 +131,7 @@ def _manifest_released(new: Dataset, old: Dataset, where: str) -> Findings:
                 )
             else:
                 notes.append(f"{change}: {NOTED[key]}.")
-    return Findings(tuple(breaking), tuple(notes)) + _partitions(new, old, where) + _retention(new, old, where)
-
-
-def _partitions(new: Dataset, old: Dataset, where: str) -> Findings:
-    if new.partitions == old.partitions:
-        return Findings()
-    change = f"{new.name}.yaml: partitions was {old.partitions} in {where} and is {new.partitions} now"
-    if new.partitions < old.partitions:
-        return Findings((f"{change}: Kafka cannot take partitions away. Restore it, or declare a new dataset.",))
-    if new.version_by == "offset":
-        reason = "keys would move, and of two readings the later one is told by offsets within one partition"
-        return Findings((f"{change}: {reason}. Restore it, or declare a new dataset.",))
-    return Findings(notes=(f"{change}: keys move; harmless, since rows win by {new.version_by} in any order.",))
+    return Findings(tuple(breaking), tuple(notes)) + _retention(new, old, where)
 
 
 def _retention(new: Dataset, old: Dataset, where: str) -> Findings:

@@ -39,8 +39,8 @@ class KnowsSchemas(Protocol):
 class Decoder:
     """Decodes the messages of one topic, whatever versions wrote them, to the fields of `reader`.
 
-    A field that the writer did not know is null. An id met for the first time is asked of the registry, so a version
-    registered meanwhile is picked up; an id's schema is then kept, and a faulty one too. Not cached: "unknown".
+    A field that the writer did not know is null. The decoder asks the registry for each new id, so it learns versions
+    that are registered meanwhile. It keeps an id's schema, even a faulty one. It does not keep the answer "unknown".
     """
 
     def __init__(self, reader: Record, registry: KnowsSchemas) -> None:

@@ -43,24 +43,24 @@ class Breakage:
 
 def incompatibilities(older: Record, newer: Record) -> list[Breakage]:
     """Every breakage between two versions, in the order of the fields; empty when they are FULL compatible."""
-    found: list[Breakage] = []
+    breakages: list[Breakage] = []
     if older.name != newer.name:
         change = f"the record is named {older.name} in {{older}} and {newer.name} in {{newer}}"
-        found.append(Breakage("name", None, change, BOTH, f"keep the name, {NEW_DATASET}"))
+        breakages.append(Breakage("name", None, change, BOTH, f"keep the name, {NEW_DATASET}"))
     new_fields = {field.name: field for field in newer.fields}
     for field in older.fields:
         if field.name in new_fields:
-            found += _field_changes(field, new_fields.pop(field.name))
+            breakages += _field_changes(field, new_fields.pop(field.name))
         elif not field.nullable:
             change = "{older} requires it and {newer} has removed it"
             remedy = f"keep it (only a nullable field may go), {NEW_DATASET}"
-            found.append(Breakage("missing", field.name, change, (OLD_READERS,), remedy))
+            breakages.append(Breakage("missing", field.name, change, (OLD_READERS,), remedy))
     for field in new_fields.values():
         if not field.nullable:
             change = "{newer} requires it and {older} lacks it"
             remedy = f'make it nullable (["null", …] with default null), {NEW_DATASET}'
-            found.append(Breakage("missing", field.name, change, (REPLAY,), remedy))
-    return found
+            breakages.append(Breakage("missing", field.name, change, (REPLAY,), remedy))
+    return breakages
 
 
 def transitive_incompatibilities(dataset: Dataset) -> list[str]:

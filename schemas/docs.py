@@ -20,8 +20,8 @@ def render(datasets: Mapping[str, Dataset]) -> dict[str, str]:
 
 def differences(wanted: Mapping[str, str], folder: Path = FOLDER) -> list[str]:
     """Names of the pages in `folder` that are missing, superfluous or not as wanted, sorted."""
-    found = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.md")}
-    return sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+    existing = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.md")}
+    return sorted(name for name in {*wanted, *existing} if wanted.get(name) != existing.get(name))
 
 
 def write(wanted: Mapping[str, str], folder: Path = FOLDER) -> None:
@@ -57,7 +57,7 @@ def _index(datasets: Mapping[str, Dataset]) -> str:
 
 
 def _page(dataset: Dataset) -> str:
-    parts = [
+    sections = [
         f"{NOTICE}\n# {dataset.name}\n\n{dataset.description}",
         _facts(dataset),
         _fields(dataset),
@@ -66,7 +66,7 @@ def _page(dataset: Dataset) -> str:
         _reading(dataset),
         _example(dataset),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _facts(dataset: Dataset) -> str:
@@ -75,7 +75,7 @@ def _facts(dataset: Dataset) -> str:
         "Owner": dataset.owner,
         "Produced by": f"`{dataset.producer}`",
         "Consumed by": ", ".join(f"`{consumer}`" for consumer in dataset.consumers),
-        "Topic": f"`{dataset.topic}`, {dataset.partitions} partitions",
+        "Topic": f"`{dataset.topic}`",
         "Key": f"`{dataset.key}`; one key's records stay in order",
         "Retention": f"{_days(dataset.retention_days)} in the topic, {_days(dataset.ttl_days)} in ClickHouse",
         "Subject": f"`{dataset.subject}`, {dataset.compatibility}",

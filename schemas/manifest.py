@@ -7,7 +7,7 @@ Adding a dataset adds files there and edits none.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from typing import Any
 import jsonschema
 import yaml
 
+from infra.base.deployment import Deployment
+from infra.base.errors import SmartmeterError
+from infra.base.settings import Settings
 from schemas.avro import ContractError, Record, read_record
 
 CONTRACTS = Path(__file__).parent / "contracts"
@@ -23,11 +26,16 @@ DEAD_LETTER_MAX_BYTES = 2 * 1024 * 1024
 """A dead letter carries a whole message of up to the broker's default limit, and headers that say why it is there."""
 MANIFEST_SCHEMA = Path(__file__).parent / "manifest.schema.json"
 RAW = "raw_data"
+RETIRED = {"partitions": "how many is said by the deployment (infra/deployments)"}
+"""Keys that released manifests may still have, and why no other may."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """One declared dataset; `versions` maps each version's number to its record, oldest first."""
+    """One declared dataset; `versions` maps each version's number to its record, oldest first.
+
+    As a contract alone it has neither prefix nor partitions; `deployed` gives it those of a deployment.
+    """
 
     name: str
     description: str
@@ -36,7 +44,6 @@ class Dataset:
     consumers: tuple[str, ...]
     topic: str
     key: str
-    partitions: int
     retention_days: int | None
     compatibility: str
     dead_letter_topic: str
@@ -45,6 +52,8 @@ class Dataset:
     ttl_days: int | None
     versions: Mapping[int, Record]
     parameters: Mapping[str, float] = field(default_factory=dict)
+    prefix: str = ""
+    partitions: int = 0
 
     @property
     def subject(self) -> str:
@@ -57,22 +66,53 @@ class Dataset:
         return self.versions[max(self.versions)]
 
 
-def load_datasets(folder: Path = CONTRACTS, raw_topic: str | None = None) -> dict[str, Dataset]:
-    """Every dataset in `folder` by name, sorted; `raw_topic` (from KAFKA_TOPIC) replaces raw_data's topic.
+def load_datasets(folder: Path = CONTRACTS, raw_topic: str | None = None, released: bool = False) -> dict[str, Dataset]:
+    """Every dataset in `folder` by name, sorted, as a contract; `raw_topic` replaces raw_data's topic.
 
+    `released`: the manifests may have keys that have been retired since; these are ignored.
     Raises ContractError naming the file and the key for anything misspelt, missing or orphaned.
     """
     for stray in strays(folder):
         raise ContractError(stray)
-    datasets = {path.stem: load_dataset(path) for path in sorted(folder.glob("*.yaml"))}
+    datasets = {path.stem: load_dataset(path, released) for path in sorted(folder.glob("*.yaml"))}
     if not datasets:
         raise ContractError(f"{folder}: no manifests (*.yaml) there")
-    if raw_topic and RAW in datasets:
-        raw = datasets[RAW]
-        datasets[RAW] = Dataset(
-            **{**vars(raw), "topic": raw_topic, "dead_letter_topic": f"{raw_topic}{DEAD_LETTER_SUFFIX}"},
+    return _with_raw_topic(datasets, raw_topic)
+
+
+def load_deployed(settings: Settings) -> dict[str, Dataset]:
+    """Every dataset by name as it is deployed: with the topics, groups and partitions of the settings' deployment.
+
+    Raises ContractError as `load_datasets` does, and SmartmeterError where the deployment names an unknown dataset.
+    """
+    datasets, deployment = load_datasets(), settings.deployment
+    if unknown := sorted(deployment.kafka.partitions.datasets.keys() - datasets.keys()):
+        raise SmartmeterError(
+            f"deployment {deployment.name}: kafka.partitions.datasets.{unknown[0]}: no such dataset; "
+            f"there are {', '.join(datasets)}"
         )
-    return datasets
+    return _with_raw_topic(deployed(datasets, deployment), settings.kafka_topic)
+
+
+def deployed(datasets: Mapping[str, Dataset], deployment: Deployment) -> dict[str, Dataset]:
+    """The datasets with the names and the numbers of partitions that a deployment gives them."""
+    return {
+        name: replace(
+            dataset,
+            topic=deployment.named(dataset.topic),
+            dead_letter_topic=deployment.named(dataset.dead_letter_topic),
+            prefix=deployment.prefix,
+            partitions=deployment.kafka.partitions.of(name),
+        )
+        for name, dataset in datasets.items()
+    }
+
+
+def _with_raw_topic(datasets: dict[str, Dataset], topic: str | None) -> dict[str, Dataset]:
+    if not topic or RAW not in datasets:
+        return datasets
+    raw = replace(datasets[RAW], topic=topic, dead_letter_topic=f"{topic}{DEAD_LETTER_SUFFIX}")
+    return {**datasets, RAW: raw}
 
 
 def strays(folder: Path) -> list[str]:
@@ -91,10 +131,10 @@ def strays(folder: Path) -> list[str]:
     return sentences
 
 
-def load_dataset(path: Path) -> Dataset:
-    """The dataset of one manifest, with the Avro files beside it; raises ContractError as `load_datasets` does."""
+def load_dataset(path: Path, released: bool = False) -> Dataset:
+    """The dataset of one manifest, with the Avro files beside it; as `load_datasets`, which see."""
     try:
-        raw = _validated(yaml.safe_load(path.read_text(encoding="utf-8")), path.name)
+        raw = _validated(yaml.safe_load(path.read_text(encoding="utf-8")), path.name, released)
     except yaml.YAMLError as error:
         raise ContractError(f"{path.name}: not YAML ({error}); mend the file") from error
     if raw["dataset"] != path.stem:
@@ -109,7 +149,7 @@ def load_dataset(path: Path) -> Dataset:
         name=raw["dataset"],
         versions={number: read_record(files[number]) for number in numbers},
         consumers=tuple(raw["consumers"]),
-        **{key: raw[key] for key in ("description", "owner", "producer", "topic", "key", "partitions")},
+        **{key: raw[key] for key in ("description", "owner", "producer", "topic", "key")},
         **{key: raw[key] for key in ("retention_days", "compatibility", "dead_letter_topic")},
         order_by=tuple(raw["clickhouse"]["order_by"]),
         version_by=raw["clickhouse"]["version_by"],
@@ -120,7 +160,11 @@ def load_dataset(path: Path) -> Dataset:
     return dataset
 
 
-def _validated(raw: Any, where: str) -> dict[str, Any]:
+def _validated(raw: Any, where: str, released: bool) -> dict[str, Any]:
+    for key in RETIRED.keys() & (raw if isinstance(raw, dict) else {}):
+        if not released:
+            raise ContractError(f"{where}: $.{key}: {RETIRED[key]}; remove it here")
+        raw = {name: value for name, value in raw.items() if name != key}
     errors = sorted(_validator().iter_errors(raw), key=lambda error: error.json_path)
     if errors:
         raise ContractError(f"{where}: {errors[0].json_path}: {errors[0].message}")

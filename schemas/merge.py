@@ -1,8 +1,8 @@
-"""Law 3 for a consumer that keeps no table: of two rows with one key, the one with more events counts. Pure.
+"""Law 3 for a consumer without a table: of two rows with one key, the one with more events counts. Pure.
 
-A key's rows come in the order of the log, again from an earlier one after a restart, and with fewer events after a
-repair, so a consumer that acts on each of them would act on a row that a better one has replaced already. `Merge` tells
-the rows that change something from those that do not, in bounded memory.
+A key's rows come in the order of the log, come again after a restart, and come with fewer events after a repair. So a
+consumer that acts on each row would act on rows that a better one has already replaced. `Merge` tells rows that change
+something from those that do not, in bounded memory.
 """
 
 from typing import Any
@@ -16,12 +16,11 @@ BUCKET_MS = 60_000
 
 
 class Merge:
-    """Remembers the best row of each key, for as many keys as told, those with the newest times.
+    """Remembers the best row of each key, for at most `keys` keys, those with the newest times.
 
-    Time of a row is its window's start (of a reading, its timestamp); whole minutes are forgotten, the oldest first.
-    A row of a forgotten minute counts as one that changes something: a row that should have lost may pass then, and
-    one that should win is never held back. Nothing is remembered across a restart, with the same effect.
-    330 to 380 bytes a key.
+    A row's time is its window's start (a reading's its timestamp). Whole minutes are forgotten, the oldest first. A row
+    of a forgotten minute counts as a change: so a row that should lose may pass, but a row that should win is never
+    held back. Nothing is remembered across a restart, with the same effect. 330 to 380 bytes a key.
     """
 
     def __init__(self, dataset: Dataset, keys: int) -> None:
@@ -38,9 +37,10 @@ class Merge:
         return self._size
 
     def changes(self, values: Values, offset: int, message: bytes) -> bool:
-        """Whether this row replaces what was seen of its key; no, if it loses or repeats the very bytes.
+        """Whether this row replaces the row seen before with its key. It does not if it loses or repeats the same
+        bytes.
 
-        A repeated row counts from its later offset on, though the caller need not hear of it.
+        A repeated row counts from its later offset on, though the caller need not know.
         """
         bucket = self._best.setdefault(values[self._time] // BUCKET_MS if self._time else 0, {})
         key = tuple(values[name] for name in self._key)

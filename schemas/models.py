@@ -1,7 +1,7 @@
 """Pydantic models that follow from records: what a producer may send.
 
-`model_of(record)` is stricter than Avro: bounds, finite numbers, instants in UTC, no text taken for a number, nothing
-unknown. A value that the model accepts can be encoded with the record.
+`model_of(record)` is stricter than Avro: bounds, finite numbers, instants in UTC, no text instead of a number, no
+unknown fields. A value that the model accepts can be encoded with the record.
 """
 
 from datetime import UTC, datetime, timedelta

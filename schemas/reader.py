@@ -1,7 +1,7 @@
-"""What a consumer of a dataset takes for a good message: one that decodes, keeps to the bounds, and is of its time.
+"""Which messages a consumer of a dataset accepts: those that decode, keep to the bounds, and are not from the future.
 
-The same judgement as ClickHouse's intake (clickhouse/ddl.py) and the stream's, in Python: whoever reads with this sees
-the rows that the tables hold. It is stricter in one point, that of the models: numbers are finite.
+ClickHouse's intake (clickhouse/ddl.py) and the stream judge alike, so this reader gives the rows that the tables hold.
+It is stricter in one point, like the models: numbers must be finite.
 """
 
 import math
@@ -26,9 +26,10 @@ class ContractReader:
         self._future_tolerance_s = dataset.parameters.get("future_tolerance_s")
 
     def read(self, message: bytes | None, produced_at_ms: int) -> Values:
-        """The record in a message that the log got at this time; instants are ints in ms, as in `schemas.codec`.
+        """The record in a message that came into the log at this time. Instants are ints in ms, as in `schemas.codec`.
 
-        Raises Undecodable with the reason (dead-letter it) or RegistryUnavailable (ask again: it may be good).
+        Raises Undecodable with the reason (dead-letter it) or RegistryUnavailable (ask again: the message may be
+        readable).
         """
         values = self._decoder.decode(message)
         fault = self._fault(values)
@@ -41,7 +42,7 @@ class ContractReader:
 
 
 def fault_finder(record: Record) -> Callable[[Values], str | None]:
-    """A function from values to what is out of contract, None where all is well: then the model takes them."""
+    """A function from values to what is out of contract; None if the model accepts the values."""
     checks = [(f.name, f.type == "double", *_bounds(f), f) for f in record.fields if _can_be_wrong(f)]
 
     def fault(values: Values) -> str | None:
@@ -76,9 +77,9 @@ def _bounds(field: Field) -> tuple[Any, Any]:
 
 
 def _demand(field: Field) -> str:
-    said = [
+    demands = [
         f"{words} {bound}"
         for words, bound in (("at least", field.minimum), ("at most", field.maximum))
         if bound is not None
     ]
-    return f"it must be {' and '.join(said)}" if said else f"no {field.type} that can be used"
+    return f"it must be {' and '.join(demands)}" if demands else f"no {field.type} that can be used"

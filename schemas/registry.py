@@ -1,8 +1,8 @@
-"""The Schema Registry over HTTP (Confluent's API). One rule above all: a registry that is down has not said "unknown".
+"""The Schema Registry over HTTP (Confluent's API). A registry that is down has not said "unknown".
 
-Answers are of three kinds. RegistryUnavailable: no answer in time, so the caller waits, asks again, and never blames a
-message. RegistryRefused: an answer that says no (wrong password, incompatible schema), so the caller stops. Anything
-else is the answer. What is registered never changes, so ids and schemas are cached for ever; "unknown" is never cached.
+RegistryUnavailable: no answer in time. The caller asks again later and never blames a message. RegistryRefused: the
+answer is no (wrong password, incompatible schema). The caller stops. Anything else is the answer. A registered schema
+never changes, so ids and schemas are cached for ever; "unknown" is never cached.
 
 API: https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 """
@@ -64,13 +64,13 @@ class Registry:
         known = (subject, record.schema)
         if known not in self._ids:
             path = f"/subjects/{quote(subject, safe='')}"
-            found = self._ask("POST", path, _avro(record), unknown=(UNKNOWN_SUBJECT, UNKNOWN_SCHEMA))
-            if found is None:
+            answer = self._ask("POST", path, _avro(record), unknown=(UNKNOWN_SUBJECT, UNKNOWN_SCHEMA))
+            if answer is None:
                 raise NotRegistered(
                     f"{record.name} as declared is not registered in subject {subject} at {self._where}: "
                     "run `smartmeter apply`"
                 )
-            self._ids[known] = int(found["id"])
+            self._ids[known] = int(answer["id"])
         return self._ids[known]
 
     def schema_by_id(self, schema_id: int) -> str | None:
@@ -95,13 +95,13 @@ class Registry:
         return {int(version["id"]): str(version["schema"]) for version in versions if version is not None}
 
     def register(self, subject: str, record: Record) -> int:
-        """Register the record in the subject, and return its id; the one that it has, if it is registered already.
+        """Register the record in the subject, and return its id. A record that is already registered keeps its id.
 
-        For `apply` only, as two that race on a new subject may register twice. An incompatible record is
+        For `apply` only: two that race on a new subject may register twice. An incompatible record raises
         RegistryRefused with code INCOMPATIBLE.
         """
-        found = self._ask("POST", f"/subjects/{quote(subject, safe='')}/versions", _avro(record))
-        return int(found["id"])
+        answer = self._ask("POST", f"/subjects/{quote(subject, safe='')}/versions", _avro(record))
+        return int(answer["id"])
 
     def subjects(self) -> list[str]:
         """Names of all subjects, sorted."""
@@ -110,8 +110,8 @@ class Registry:
     def compatibility(self, subject: str | None = None) -> str | None:
         """The subject's own level of compatibility, None where it has none; without a subject, the registry's level."""
         path = "/config" if subject is None else f"/config/{quote(subject, safe='')}"
-        found = self._ask("GET", path, unknown=(UNKNOWN_SUBJECT, NO_OWN_COMPATIBILITY))
-        return None if found is None else str(found["compatibilityLevel"])
+        answer = self._ask("GET", path, unknown=(UNKNOWN_SUBJECT, NO_OWN_COMPATIBILITY))
+        return None if answer is None else str(answer["compatibilityLevel"])
 
     def set_compatibility(self, subject: str, level: str) -> None:
         """Set the subject's own level, for example FULL_TRANSITIVE; harmless when it is set already."""

@@ -69,7 +69,7 @@ def released_datasets(base: Base, folder: Path = CONTRACTS) -> dict[str, Dataset
         if not any(Path(unpacked).glob("*.yaml")):
             return {}
         try:
-            return load_datasets(Path(unpacked))
+            return load_datasets(Path(unpacked), released=True)
         except ContractError as error:
             raise SmartmeterError(
                 f"the contracts of {base.label} ({base.commit[:10]}) cannot be read by today's loader: {error}; "
@@ -90,8 +90,8 @@ def _require_repository(folder: Path) -> None:
 
 
 def _commit(folder: Path, ref: str) -> str | None:
-    found = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
-    return found.stdout.decode().strip() or None
+    completed = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    return completed.stdout.decode().strip() or None
 
 
 def _git(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[bytes]":

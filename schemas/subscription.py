@@ -23,7 +23,7 @@ from infra.base.settings import Settings
 from infra.base.topic_reader import Position, Start, TopicReader, position_of
 from schemas.avro import Record
 from schemas.codec import Undecodable, Values, with_datetimes
-from schemas.manifest import Dataset, load_datasets
+from schemas.manifest import Dataset, load_deployed
 from schemas.merge import Merge
 from schemas.models import model_of
 from schemas.reader import ContractReader
@@ -50,7 +50,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A message that cannot be read by its own fault: it belongs with the dead letters."""
+    """A message that is unreadable by its own fault: it belongs with the dead letters."""
 
     position: Position
     key: bytes | None
@@ -59,7 +59,7 @@ class Unreadable:
 
 
 class UnreadableMessage(SmartmeterError):  # noqa: N818
-    """Raised where nobody takes unreadable messages; `unreadable` is the message. Asked for the next, it goes on."""
+    """Raised at an unreadable message if the caller does not take such messages. The next call goes on after it."""
 
     def __init__(self, unreadable: Unreadable) -> None:
         super().__init__(
@@ -81,8 +81,11 @@ def subscribe(
     on_unreadable: Callable[[Unreadable], None] | None = None,
     on_wait: Tell = lambda _: None,
 ) -> "Subscription":
-    """Subscribe to a dataset by name; see Subscription. Raises SmartmeterError where no dataset has that name."""
-    datasets = load_datasets(raw_topic=settings.kafka_topic)
+    """Subscribe to a dataset by name; see Subscription. A group's name gets the deployment's prefix.
+
+    Raises SmartmeterError where no dataset has that name.
+    """
+    datasets = load_deployed(settings)
     if dataset not in datasets:
         raise SmartmeterError(f"no dataset is named {dataset}; there are {', '.join(datasets)}")
     registry = Registry(settings.schema_registry_url, deadline_s=REGISTRY_DEADLINE_S)
@@ -91,7 +94,7 @@ def subscribe(
         settings.kafka,
         ContractReader(datasets[dataset], registry),
         start=start,
-        group=group,
+        group=group and settings.deployment.named(group),
         merge=Merge(datasets[dataset], MERGE_KEYS) if merge else None,
         where=where,
         until_end=until_end,

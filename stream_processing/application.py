@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pyspark.errors import StreamingQueryException
@@ -12,7 +11,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from infra.base.backoff import Backoff
 from infra.base.errors import first_line
-from infra.base.share_limit import ShareLimit, TooManyBadMessages
+from infra.base.share_limit import ShareLimit, TooManyUnreadable
 from stream_processing.context import Context
 from stream_processing.framing import COUNTS, names_unknown_id
 from stream_processing.grain import Grain
@@ -46,11 +45,11 @@ class Application:
     Each query resumes from its checkpoint. A failed batch runs again with the same input, and what it had written
     already is written twice, which is harmless by law 3. An unreachable broker or registry is a failure like any other:
     the query starts again, for ever if need be, and skips no message. Only where too great a share of a batch is
-    unreadable does everything end, with TooManyBadMessages: to go on would be a silent loss, and to retry cannot help.
+    unreadable does everything end, with TooManyUnreadable: to go on would be a silent loss, and to retry cannot help.
     `tell` gets a sentence for each start and failure.
     """
 
-    def __init__(self, context: Context, settings: StreamSettings, checkpoints: Path, tell: Callable[[str], None]):
+    def __init__(self, context: Context, settings: StreamSettings, checkpoints: str, tell: Callable[[str], None]):
         self._context = context
         self._checkpoints = checkpoints
         self._tell = tell
@@ -121,7 +120,7 @@ class Application:
             context.kafka.sink(grain.messages(rows, context.datasets, context.schema_ids(grain)))
             .queryName(name)
             .outputMode(grain.output_mode)
-            .option("checkpointLocation", str(self._checkpoints / name))
+            .option("checkpointLocation", f"{self._checkpoints}/{name}")
             .trigger(processingTime=f"{pace.trigger_s} seconds")
             .start()
         )
@@ -159,13 +158,13 @@ def after(last: dict[str, Any], newest: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_share(progress: dict[str, Any], topic: str, limit: ShareLimit) -> None:
-    """Raise TooManyBadMessages where more of a batch was unreadable than the limit allows. `progress`: a `summary`.
+    """Raise TooManyUnreadable where more of a batch was unreadable than the limit allows. `progress`: a `summary`.
 
     The application looks twice a second, each time at the last batch.
     """
     read, unreadable = progress["read"], progress["unreadable"]
     if limit.exceeded(unreadable, read):
-        raise TooManyBadMessages(
+        raise TooManyUnreadable(
             f"{topic}: {unreadable} of {read} messages of batch {progress['batch']} cannot be read, more than "
             f"{limit.max_share:.1%}: mend what writes them; started again it goes on after this batch "
             "(STREAM_MAX_UNREADABLE_SHARE=1 lets it go on whatever comes)"

@@ -16,7 +16,7 @@ from infra.base.events import event
 from infra.base.files import write_whole
 from infra.base.settings import Settings
 from infra.base.signals import stopped_by_signals
-from schemas.manifest import load_datasets
+from schemas.manifest import load_deployed
 from schemas.registry import Registry
 from stream_processing.application import Application
 from stream_processing.context import Context
@@ -45,6 +45,13 @@ def read_progress(data_dir: Path) -> dict[str, Any]:
     return progress
 
 
+def checkpoint_folder(settings: Settings, stream_settings: StreamSettings) -> str:
+    """Where the queries' checkpoints are: below the data directory, else a deployment's folder at the given place."""
+    if stream_settings.checkpoints is None:
+        return str(settings.data_dir / "checkpoints")
+    return "/".join([stream_settings.checkpoints.rstrip("/"), *settings.deployment.prefix.split(".")]).rstrip("/")
+
+
 def what_closes(data_dir: Path, grains: Mapping[str, Grain], settings: StreamSettings) -> dict[str, Closing]:
     """By dataset what `pace.closings` returns: from the application's last report, else from these settings."""
     reported: dict[str, dict[str, Any]] = read_progress(data_dir).get("closings", {})
@@ -70,11 +77,10 @@ def run_stream(
     """
     with (
         stopped_by_signals() as stopping,
-        parts.this_process_is(settings.data_dir, PART, "the stream"),
+        parts.this_process_is(settings.stack_dir, settings.deployment.named(PART), "the stream"),
         open_context(settings, stream_settings, runtime) as context,
     ):
-        checkpoints = settings.data_dir / "checkpoints"
-        application = Application(context, stream_settings, checkpoints, tell)
+        application = Application(context, stream_settings, checkpoint_folder(settings, stream_settings), tell)
         closes = closings(context.grains, paces(context.grains, stream_settings))
         batches: dict[str, int] = {}
 
@@ -121,7 +127,7 @@ def open_context(settings: Settings, stream_settings: StreamSettings, runtime: S
             spark=spark,
             kafka=Kafka(settings.kafka),
             registry=Registry(settings.schema_registry_url),
-            datasets=load_datasets(raw_topic=settings.kafka_topic),
+            datasets=load_deployed(settings),
             grains=load_grains(),
         )
     finally:

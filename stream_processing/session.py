@@ -13,6 +13,8 @@ JAVA_OPTIONS = "-XX:-DontCompileHugeMethods -XX:+UseParallelGC"
 """Spark writes methods of more than 8,000 bytes of code for our folds, which the JVM by default only interprets; and a
 batch asks for throughput, not for short pauses. See decision 050."""
 
+LOGGING = Path(__file__).with_name("log4j2.properties")
+
 
 @dataclass(frozen=True)
 class SparkRuntime:
@@ -29,10 +31,9 @@ def start_session(settings: StreamSettings, runtime: SparkRuntime) -> SparkSessi
     conf = {
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.extraClassPath": f"{runtime.jars}/*",
-        "spark.driver.extraJavaOptions": JAVA_OPTIONS,
+        "spark.driver.extraJavaOptions": f'{JAVA_OPTIONS} "-Dlog4j2.configurationFile={LOGGING.as_uri()}"',
         "spark.driver.host": "127.0.0.1",
         "spark.driver.memory": settings.driver_memory,
-        "spark.log.level": "ERROR",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
         # Lists of readings are collected per window and meter; the default falls back to sorting at 128 of them.

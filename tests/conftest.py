@@ -4,6 +4,7 @@ A new seed each time looks at new examples each time, in CI, too. `pytest --hypo
 """
 
 import random
+import signal
 
 import pytest
 from hypothesis import settings
@@ -11,6 +12,8 @@ from hypothesis import settings
 # A busy machine is no reason to fail.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
+# Somebody who ends the run, as `timeout` does, gets what Ctrl-C gets: servers that tests have started are stopped.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

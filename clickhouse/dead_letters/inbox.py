@@ -8,7 +8,7 @@ from infra.base.log import Log, headers_of, offset_of, partition_of
 
 
 @dataclass(frozen=True)
-class Found:
+class InboxMessage:
     """One message of a dead-letter topic: a letter, the note of a redrive (`redriven`), or neither."""
 
     partition: int
@@ -21,16 +21,16 @@ class Found:
         return f"partition {self.partition} offset {self.offset}"
 
 
-def read_inbox(log: Log, topic: str) -> Iterator[Found]:
+def read_inbox(log: Log, topic: str) -> Iterator[InboxMessage]:
     """Every message of a dead-letter topic that is committed now, in order; raises SmartmeterError as the log does."""
     for message in log.messages(topic, log.extents(topic)):
         headers = headers_of(message)
         position = (partition_of(message), offset_of(message))
         redriven = redriven_from(headers)
         if redriven is not None:
-            yield Found(*position, None, redriven)
+            yield InboxMessage(*position, None, redriven)
             continue
         try:
-            yield Found(*position, parse_letter(message.key(), message.value(), headers, message.timestamp()[1]))
+            yield InboxMessage(*position, parse_letter(message.key(), message.value(), headers, message.timestamp()[1]))
         except NotALetter:
-            yield Found(*position, None)
+            yield InboxMessage(*position, None)

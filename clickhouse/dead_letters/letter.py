@@ -42,7 +42,7 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True)
 class Letter:
-    """A message that could not be read, as it goes to the dead-letter topic. `produced_at_ms`: of the original."""
+    """An unreadable message as it goes to the dead-letter topic. `produced_at_ms` is the original's."""
 
     origin: Origin
     key: bytes | None
@@ -57,7 +57,7 @@ class Letter:
 
 def all_headers(letter: Letter) -> list[tuple[str, bytes | None]]:
     """The original's headers, then those that say why the message is here."""
-    said = {
+    reasons = {
         "topic": letter.origin.topic,
         "partition": str(letter.origin.partition),
         "offset": str(letter.origin.offset),
@@ -68,7 +68,7 @@ def all_headers(letter: Letter) -> list[tuple[str, bytes | None]]:
         "exception.class.name": "Undecodable",
         "exception.message": letter.reason,
     }
-    errors = [(f"{CONNECT}{name}", text.encode()) for name, text in said.items()]
+    errors = [(f"{CONNECT}{name}", text.encode()) for name, text in reasons.items()]
     return [*letter.headers, *errors, (VALUE_FROM, letter.value_from.encode())]
 
 
@@ -78,28 +78,28 @@ def original_headers(headers: Headers) -> list[tuple[str, bytes | None]]:
 
 
 def parse_letter(key: bytes | None, value: bytes | None, headers: Headers, produced_at_ms: int) -> Letter:
-    """The letter that a message of a dead-letter topic is; raises NotALetter.
+    """The letter in a message of a dead-letter topic. Raises NotALetter.
 
-    Where a name stands twice the last one counts: a message may have had such headers before it came here.
+    If a header occurs twice the last one counts: the original may have had such headers itself.
     """
-    said = dict(headers)
+    by_name = dict(headers)
     try:
         origin = Origin(
-            _text(said, f"{CONNECT}topic"),
-            int(_text(said, f"{CONNECT}partition")),
-            int(_text(said, f"{CONNECT}offset")),
+            _text(by_name, f"{CONNECT}topic"),
+            int(_text(by_name, f"{CONNECT}partition")),
+            int(_text(by_name, f"{CONNECT}offset")),
         )
     except (KeyError, ValueError) as error:
         raise NotALetter(f"no header {CONNECT}topic, .partition or .offset that can be read") from error
-    value_from = said.get(VALUE_FROM) or b"log"
+    value_from = by_name.get(VALUE_FROM) or b"log"
     return Letter(
         origin,
         key,
         value or b"",
         tuple(original_headers(headers)),
         produced_at_ms,
-        (said.get(f"{CONNECT}connector.name") or b"").decode(errors="replace"),
-        (said.get(f"{CONNECT}exception.message") or b"").decode(errors="replace"),
+        (by_name.get(f"{CONNECT}connector.name") or b"").decode(errors="replace"),
+        (by_name.get(f"{CONNECT}exception.message") or b"").decode(errors="replace"),
         "clickhouse" if value_from == b"clickhouse" else "nowhere" if value_from == b"nowhere" else "log",
     )
 
@@ -119,8 +119,8 @@ def parse_origin(name: str) -> Origin:
     return Origin(topic, int(partition), int(offset))
 
 
-def _text(said: dict[str, bytes | None], name: str) -> str:
-    value = said[name]
+def _text(headers: dict[str, bytes | None], name: str) -> str:
+    value = headers[name]
     if value is None:
         raise KeyError(name)
     return value.decode()

@@ -19,7 +19,7 @@ NOTE = b"redriven"
 
 @dataclass(frozen=True)
 class RedriveOutcome:
-    """What became of one letter; `why` it was left alone, if it was."""
+    """What became of one letter; `why` says why it was not sent."""
 
     name: str
     sent: bool
@@ -28,37 +28,38 @@ class RedriveOutcome:
 
 @dataclass(frozen=True)
 class Redrive:
-    """Sends originals again. Two at once cannot: the later one ends the earlier one."""
+    """Sends originals again. Two cannot run at once: the later one ends the earlier one."""
 
     datasets: Mapping[str, Dataset]
     kafka: KafkaConnection
+    prefix: str = ""
 
     def run(self, wanted: Collection[Origin] | None, topic: str | None, again: bool) -> Iterator[RedriveOutcome]:
-        """Redrive the letters named in `wanted`, or all of `topic`; an outcome for each, told once it is committed.
+        """Redrive the letters named in `wanted`, or all of `topic`; yields an outcome for each once it is committed.
 
-        A letter and the note that it was redriven are one transaction, so what was interrupted can be run again.
-        Letters of which a note tells are left alone, unless `again`. Raises SmartmeterError for a name
-        that no letter has.
+        A letter and the note that it was redriven are one transaction, so an interrupted redrive can be run again.
+        A letter with such a note is not sent, unless `again`. Raises SmartmeterError for a name that no letter has.
         """
         sources = {origin.topic for origin in wanted} if wanted is not None else {topic or ""}
         for dataset in self.datasets.values():
             if dataset.topic in sources:
                 sources.discard(dataset.topic)
-                mine = {origin for origin in wanted if origin.topic == dataset.topic} if wanted is not None else None
-                yield from self._redrive(dataset, mine, again)
+                of_topic = None if wanted is None else {origin for origin in wanted if origin.topic == dataset.topic}
+                yield from self._redrive(dataset, of_topic, again)
         if sources:
             raise SmartmeterError(f"no dataset has the topic {min(sources)}; see `smartmeter dead-letters list`")
 
     def _redrive(self, dataset: Dataset, wanted: set[Origin] | None, again: bool) -> Iterator[RedriveOutcome]:
-        transactions = Transactions(self.kafka, TRANSACTIONAL_ID)  # first: what another left undone is settled then
+        # First: what another left undone is settled then.
+        transactions = Transactions(self.kafka, f"{self.prefix}{TRANSACTIONAL_ID}")
         letters: dict[Origin, Letter] = {}
         done: set[str] = set()
         with Log(self.kafka) as log:
-            for found in read_inbox(log, dataset.dead_letter_topic):
-                if found.redriven is not None:
-                    done.add(found.redriven)
-                elif found.letter is not None and (wanted is None or found.letter.origin in wanted):
-                    letters[found.letter.origin] = found.letter
+            for message in read_inbox(log, dataset.dead_letter_topic):
+                if message.redriven is not None:
+                    done.add(message.redriven)
+                elif message.letter is not None and (wanted is None or message.letter.origin in wanted):
+                    letters[message.letter.origin] = message.letter
         if unknown := sorted(map(str, (wanted or set()) - letters.keys())):
             raise SmartmeterError(f"no dead letter is named {unknown[0]}; see `smartmeter dead-letters list`")
         due = []

@@ -14,13 +14,13 @@ from infra.base.clickhouse_client import connect, query_with
 from infra.base.query import Query, ResultRows
 from infra.base.settings import Settings
 from infra.base.share_limit import ShareLimit
-from schemas.manifest import load_datasets
+from schemas.manifest import load_deployed
 
 PART = "dead-letters"
 
 
 class DeadLetterSettings(BaseSettings):
-    """When to stop rather than set aside; see infra.base.share_limit.ShareLimit."""
+    """When to stop instead of writing dead letters; see infra.base.share_limit.ShareLimit."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="DEAD_LETTER_")
 
@@ -36,9 +36,10 @@ class DeadLetterSettings(BaseSettings):
 
 def run_dead_letters(settings: Settings, limit: ShareLimit, stop: Event, once: bool) -> int:
     """Write dead letters until stopped, or once; returns how many. Raises SmartmeterError when it runs already."""
-    with parts.this_process_is(settings.data_dir, PART, "the dead-letter service"):
-        datasets = load_datasets(raw_topic=settings.kafka_topic)
-        return run(Service(datasets, settings.kafka, lazy_query(settings), limit), stop, once)
+    prefix = settings.deployment.prefix
+    with parts.this_process_is(settings.stack_dir, f"{prefix}{PART}", "the dead-letter service"):
+        service = Service(load_deployed(settings), settings.kafka, lazy_query(settings), limit, prefix)
+        return run(service, stop, once)
 
 
 def lazy_query(settings: Settings) -> Query:

@@ -1,9 +1,10 @@
-"""Writes one dead letter per message that ClickHouse's intake set aside, exactly once.
+"""Writes one dead letter per message that ClickHouse's intake found unreadable, exactly once.
 
-X_unreadable says which messages are bad, and why; they are fetched from the log by position, so the topic is not read
-and decoded a second time. Which letters are written is read from the dead-letter topics at the start, and batches are
-transactions under one id: killed anywhere, the next start goes on without a letter lost or doubled. What is down is
-waited for. Nothing is read from the registry, so its outage can make no letter (the intake waits for it).
+The table X_unreadable says which messages are unreadable and why. The service fetches them from the log by position, so
+it does not read and decode the topic a second time. At the start it reads from the dead-letter topics which letters are
+written. Batches are transactions under one id: killed anywhere, the next start goes on without a letter lost or
+doubled. The service waits for what is down. It reads nothing from the registry, so an outage of the registry makes no
+letter (the intake waits for it).
 """
 
 import logging
@@ -23,7 +24,7 @@ from infra.base.events import event
 from infra.base.kafka_connection import KafkaConnection
 from infra.base.log import Extent, Log, headers_of, offset_of
 from infra.base.query import Query
-from infra.base.share_limit import ShareLimit, TooManyBadMessages
+from infra.base.share_limit import ShareLimit, TooManyUnreadable
 from schemas.manifest import Dataset
 
 TRANSACTIONAL_ID = "smartmeter-dead-letters"
@@ -32,36 +33,36 @@ POLL_S, LONGEST_PAUSE_S = 1.0, 5.0
 TELL_EVERY_S = 10.0
 
 events = logging.getLogger(__name__)
-Place = tuple[str, int]
-"""Topic and partition."""
+TopicPartition = tuple[str, int]
 
 
 @dataclass
 class Service:
-    """One run: `open` once, then `sweep` again and again. `query` reads ClickHouse."""
+    """Call `open` once, then `sweep` again and again. `query` asks ClickHouse, `prefix` is the deployment's."""
 
     datasets: Mapping[str, Dataset]
     kafka: KafkaConnection
     query: Query
     limit: ShareLimit
-    _written: dict[Place, set[int]] = field(default_factory=dict)
+    prefix: str = ""
+    _written: dict[TopicPartition, set[int]] = field(default_factory=dict)
     _parts: dict[str, int | None] = field(default_factory=dict)
     """By dataset, the parts of its unreadable table at its last sweep; None where it had none."""
 
     def open(self) -> None:
         """Take over from whoever ran before, and learn which letters are written."""
-        self._transactions = Transactions(self.kafka, TRANSACTIONAL_ID)
+        self._transactions = Transactions(self.kafka, f"{self.prefix}{TRANSACTIONAL_ID}")
         self._written, self._parts = {}, {}
         with Log(self.kafka) as log:
             for dataset in self.datasets.values():
-                for found in read_inbox(log, dataset.dead_letter_topic):
-                    if found.letter is not None:
-                        self._note([found.letter.origin])
+                for message in read_inbox(log, dataset.dead_letter_topic):
+                    if message.letter is not None:
+                        self._note([message.letter.origin])
 
     def sweep(self) -> int:
-        """Write the letters that are missing; their number. Nothing is written of a topic that passes the limit.
+        """Write the letters that are missing; return how many. A topic that passes the limit gets none.
 
-        Raises TooManyBadMessages, ReplacedByAnother, or what a dependency that is down raises: `open` again then.
+        Raises TooManyUnreadable, ReplacedByAnother, or what a dependency that is down raises; call `open` again then.
         """
         parts = self._parts_now()
         written = 0
@@ -85,36 +86,36 @@ class Service:
         return dict(rows)  # type: ignore[arg-type]
 
     def _sweep(self, dataset: Dataset) -> int:
-        bad: dict[int, list[int]] = {}
+        unreadable: dict[int, list[int]] = {}
         table = names(dataset.name).unreadable
         for partition, offset in self.query(
             f"SELECT DISTINCT partition, offset FROM {table} WHERE topic = {literal(dataset.topic)} ORDER BY 1, 2"
         ):
-            bad.setdefault(partition, []).append(offset)
+            unreadable.setdefault(partition, []).append(offset)
         new = {
-            partition: fresh
-            for partition, offsets in bad.items()
-            if (fresh := sorted(set(offsets) - self._written.get((dataset.topic, partition), set())))
+            partition: not_written
+            for partition, offsets in unreadable.items()
+            if (not_written := sorted(set(offsets) - self._written.get((dataset.topic, partition), set())))
         }
         if not new:
             return 0
         with Log(self.kafka) as log:
             begins = {extent.partition: extent.begin for extent in log.extents(dataset.topic)}
             for partition, offsets in new.items():
-                self._judge(dataset, partition, bad[partition], offsets, begins.get(partition, 0))
+                self._judge(dataset, partition, unreadable[partition], offsets, begins.get(partition, 0))
             for partition, offsets in new.items():
                 for first in range(0, len(offsets), BATCH):
-                    chunk = offsets[first : first + BATCH]
-                    self._write(dataset, self._letters(dataset, partition, chunk, begins.get(partition, 0), log))
+                    batch = offsets[first : first + BATCH]
+                    self._write(dataset, self._letters(dataset, partition, batch, begins.get(partition, 0), log))
         return sum(len(offsets) for offsets in new.values())
 
-    def _judge(self, dataset: Dataset, partition: int, bad: list[int], new: list[int], begin: int) -> None:
-        excess = self.limit.first_excess(bad, new, begin)
+    def _judge(self, dataset: Dataset, partition: int, unreadable: list[int], new: list[int], begin: int) -> None:
+        excess = self.limit.first_excess(unreadable, new, begin)
         if excess is not None:
             offset, count, messages = excess
-            raise TooManyBadMessages(
+            raise TooManyUnreadable(
                 f"{dataset.topic}: {count} of the last {messages} messages of partition {partition} up to offset "
-                f"{offset} cannot be read, more than {self.limit.max_share:.1%}, so no dead letter of them is written. "
+                f"{offset} cannot be read, more than {self.limit.max_share:.1%}, so they get no dead letters. "
                 "Look at some with `smartmeter subscribe`, mend the producer or the contract; or go on with "
                 "--max-share 1"
             )
@@ -133,8 +134,8 @@ class Service:
         letters = []
         for offset, produced_at_ms, reason, kept in rows:
             origin = Origin(dataset.topic, partition, offset)
-            known = (consumer_group(dataset.name), reason, produced_at_ms, bytes.fromhex(kept))
-            letters.append(letter(origin, *known, originals.get(offset)))
+            row = (consumer_group(dataset), reason, produced_at_ms, bytes.fromhex(kept))
+            letters.append(letter(origin, *row, originals.get(offset)))
         return letters
 
     def _write(self, dataset: Dataset, letters: Sequence[Letter]) -> None:
@@ -160,20 +161,20 @@ class Service:
 def letter(
     origin: Origin, consumer: str, reason: str, produced_at_ms: int, kept: bytes, original: Message | None
 ) -> Letter:
-    """The letter of one message: from the log, or where retention has removed it, of what ClickHouse kept of it."""
+    """The letter of one message, made from the log or, if retention has removed it, from what ClickHouse kept."""
     if original is not None:
         value, at_ms = original.value() or b"", original.timestamp()[1]
         return Letter(origin, original.key(), value, headers_of(original), at_ms, consumer, reason)
     source: ValueFrom = "clickhouse" if kept else "nowhere"
     reason += GONE[source]
-    # The engine gives no row for an empty value, and a letter should be seen in ClickHouse too.
+    # A letter should show in ClickHouse too, and the engine gives no row for an empty value.
     return Letter(origin, None, kept or reason.encode(), (), produced_at_ms, consumer, reason, source)
 
 
 def run(service: Service, stop: Event, once: bool = False) -> int:
-    """Sweep until told to stop, or, with `once`, until everything is written; returns how many letters were.
+    """Sweep until `stop` is set or, with `once`, until everything is written; return how many letters were written.
 
-    Raises TooManyBadMessages and ReplacedByAnother. Everything else that fails is waited for, and logged.
+    Raises TooManyUnreadable and ReplacedByAnother. Any other failure is logged and tried again.
     """
     backoff = Backoff(POLL_S, LONGEST_PAUSE_S, _tell_waiting, tell_every_s=TELL_EVERY_S)
     is_open, total = False, 0
@@ -183,10 +184,10 @@ def run(service: Service, stop: Event, once: bool = False) -> int:
                 service.open()
                 is_open = True
             written = service.sweep()
-        except (TooManyBadMessages, ReplacedByAnother):
+        except (TooManyUnreadable, ReplacedByAnother):
             raise
         except UNANSWERED as error:
-            is_open = is_open and not isinstance(error, NotSent)  # whether it is there, the topic tells
+            is_open = is_open and not isinstance(error, NotSent)  # the topic says whether the batch is there
             backoff.wait(error, stop)
             continue
         backoff.succeeded()

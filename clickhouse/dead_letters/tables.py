@@ -18,10 +18,14 @@ from clickhouse.dead_letters.letter import CONNECT, OWN, REDRIVEN, VALUE_FROM
 
 NAME = "dead_letters"
 QUEUE, INTAKE, LATEST = (f"{NAME}_{role}" for role in ("queue", "intake", "latest"))
-GROUP = f"clickhouse-{NAME}"
 SQL_FILE = Path(__file__).with_name(f"{NAME}.sql")
 EXAMPLE_TOPICS = ("meter_minute_trend-dead-letters", "smart-meter-data-dead-letters")
 HEADERS = "Array(Tuple(name String, value String))"
+
+
+def consumer_group(connection: Connection) -> str:
+    """The consumer group of the queue: its offsets outlive the table."""
+    return connection.deployment.named(f"clickhouse-{NAME}")
 
 
 def dead_letter_tables(topics: Collection[str], connection: Connection) -> tuple[Table, ...]:
@@ -85,7 +89,7 @@ def _queue(topics: Collection[str], connection: Connection) -> Table:
     settings = {
         **connection.queue_settings(),
         "kafka_topic_list": literal(",".join(sorted(topics))),
-        "kafka_group_name": literal(GROUP),
+        "kafka_group_name": literal(consumer_group(connection)),
         "kafka_format": literal("RawBLOB"),
         "kafka_num_consumers": "1",
         "kafka_thread_per_consumer": "1",
@@ -100,8 +104,8 @@ def _intake() -> Table:
     said = "mapFromArrays(arrayReverse(`_headers.name`), arrayReverse(`_headers.value`)) AS said"
     redriven = f"said[{literal(REDRIVEN)}]"
     is_note = f"({redriven}) != ''"
-    own = " AND ".join(f"(NOT startsWith(h.1, {literal(prefix)}))" for prefix in (CONNECT, OWN))
-    kept = f"arrayFilter(h -> ({own}), arrayZip(`_headers.name`, `_headers.value`))"
+    is_original = " AND ".join(f"(NOT startsWith(h.1, {literal(prefix)}))" for prefix in (CONNECT, OWN))
+    kept = f"arrayFilter(h -> ({is_original}), arrayZip(`_headers.name`, `_headers.value`))"
     lines = [
         f"if({is_note}, 'redriven', 'letter') AS kind",
         f"if({is_note}, origin[1], said[{literal(f'{CONNECT}topic')}]) AS topic",

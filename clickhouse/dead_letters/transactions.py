@@ -54,18 +54,18 @@ class Transactions:
     def send(self, batch: Sequence[Outgoing]) -> None:
         """Returns when the whole batch is committed; raises NotSent, after which this object is of no use."""
         self._try(self._producer.begin_transaction)
-        for one in batch:
-            self._try(lambda one=one: self._produce(one))  # type: ignore[misc]
+        for message in batch:
+            self._try(lambda message=message: self._produce(message))  # type: ignore[misc]
         self._try(lambda: self._producer.commit_transaction(TIMEOUT_S))
 
-    def _produce(self, one: Outgoing) -> None:
-        place: dict[str, Any] = {"partition": one.partition, "timestamp": one.timestamp_ms}
-        given = {name: value for name, value in place.items() if value is not None}
+    def _produce(self, message: Outgoing) -> None:
+        place: dict[str, Any] = {"partition": message.partition, "timestamp": message.timestamp_ms}
+        options = {name: value for name, value in place.items() if value is not None}
         try:
-            self._producer.produce(one.topic, one.value, one.key, headers=list(one.headers), **given)
+            self._producer.produce(message.topic, message.value, message.key, headers=list(message.headers), **options)
         except BufferError:
             self._producer.flush(TIMEOUT_S)
-            self._producer.produce(one.topic, one.value, one.key, headers=list(one.headers), **given)
+            self._producer.produce(message.topic, message.value, message.key, headers=list(message.headers), **options)
 
     @staticmethod
     def _try(step: Callable[[], object]) -> None:

@@ -1,26 +1,41 @@
 """Start the front: `python -m clickhouse.front --path DIR --port P --schema-registry-url URL --schema-cache DIR`."""
 
+import asyncio
 import logging
 import os
+import resource
 import signal
+import socket
 import sys
-import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
-import waitress
+import uvicorn
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from clickhouse.front.access import Credentials
 from clickhouse.front.app import Front
-from clickhouse.front.engine import Engine
+from clickhouse.front.errors import QueryError
+from clickhouse.front.limits import UNREAD_S
 from clickhouse.front.mirror import SchemaMirror, registry_fetch
+from clickhouse.front.supervisor import Supervisor
+from infra.base.same_origin import LOOPBACK_NAMES
 
-MIRROR_THREADS = 32
 CLOSE_DEADLINE_S = 20.0
+MAX_HEADERS_BYTES = 1 << 20
+"""Of the request's line and headers together: a GET carries its statement there."""
 
 log = logging.getLogger("clickhouse.front")
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its way of ending: the engine closes first, and may ask for schemas until then."""
+
+    def capture_signals(self) -> Any:
+        return nullcontext()
 
 
 class FrontSettings(BaseModel):
@@ -53,8 +68,17 @@ def read_settings(environment: Mapping[str, str]) -> FrontSettings:
 @click.option("--port", type=int, required=True)
 @click.option("--schema-registry-url", required=True, help="Where schemas come from that are not in the cache.")
 @click.option("--schema-cache", type=click.Path(path_type=Path, file_okay=False), required=True)
-@click.option("--threads", type=click.IntRange(min=1), default=8, show_default=True, help="Queries that run at once.")
-def main(path: Path, host: str, port: int, schema_registry_url: str, schema_cache: Path, threads: int) -> None:
+@click.option("--threads", type=click.IntRange(min=1), default=8, show_default=True, help="Queries at once, per user.")
+@click.option("--open-to-all-files", is_flag=True, help="For tests: leave the engine's process unconfined.")
+def main(
+    path: Path,
+    host: str,
+    port: int,
+    schema_registry_url: str,
+    schema_cache: Path,
+    threads: int,
+    open_to_all_files: bool,
+) -> None:
     """Serve the in-process ClickHouse engine over ClickHouse's HTTP interface.
 
     \b
@@ -63,48 +87,69 @@ def main(path: Path, host: str, port: int, schema_registry_url: str, schema_cach
       --schema-cache schemas
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    os.umask(0o077)
     credentials = read_settings(os.environ).credentials()
+    for name in FrontSettings.model_fields:  # the engine's process inherits the rest
+        os.environ.pop(name.upper())
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     mirror = SchemaMirror(schema_cache, registry_fetch(schema_registry_url))
-    engine = Engine(path.resolve(), threads)
-    front = Front(engine, mirror, credentials, path.resolve() / "front-spool")
-    server = waitress.create_server(
-        front,
-        host=host,
-        port=port,
-        # Running and waiting queries never take the threads that the engine needs to ask for schemas.
-        threads=threads * 4 + MIRROR_THREADS,
-        channel_request_lookahead=1,  # notices that a client has gone while its query runs
-        send_bytes=1,  # blanks that keep an answer alive must leave at once
-        outbuf_high_watermark=4 << 20,
-        max_request_body_size=1 << 40,
-        connection_limit=1000,
-        ident=None,
-    )
-    threading.Thread(target=server.run, name="http", daemon=True).start()
-    # Only now: tables with a Kafka engine ask this server for schemas as soon as the engine is open.
-    engine.open()
-    log.info("serving %s on http://%s:%d, engine %s", path, host, port, engine.version)
-    stop.wait()
-    _shut_down(engine, mirror)
-
-
-def _shut_down(engine: Engine, mirror: SchemaMirror) -> None:
-    """Close the engine; where that cannot end because a Kafka table waits for a schema, leave as a crash would.
-
-    Such a table has committed nothing for those messages, so the next start reads them again. Ending its wait with an
-    error instead would set good messages aside as unreadable.
-    """
-    closing = threading.Thread(target=engine.close, name="close", daemon=True)
-    if not mirror.held:
-        closing.start()
-        closing.join(CLOSE_DEADLINE_S)
-    if mirror.held or closing.is_alive():
-        log.warning("leaving without closing the engine: %d requests for schemas wait for the registry", mirror.held)
+    engine = Supervisor(path.resolve(), threads, confine=not open_to_all_files)
+    front = Front(engine, mirror, credentials, path.resolve() / "front-spool", LOOPBACK_NAMES | {host.lower()})
+    code = asyncio.run(_serve(front, engine, mirror, host, port))
     logging.shutdown()
-    os._exit(0)
+    os._exit(code)  # threads that ask a silent registry would keep the process
+
+
+async def _serve(front: Front, engine: Supervisor, mirror: SchemaMirror, host: str, port: int) -> int:
+    # An answer that breaks off on purpose is no error of the server's.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing" not in record.getMessage())
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    config = uvicorn.Config(
+        front,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        h11_max_incomplete_event_size=MAX_HEADERS_BYTES,
+        timeout_keep_alive=60,
+    )
+    server = Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[_listening(host, port)]))
+    # Only now: tables with a Kafka engine ask this server for schemas as soon as the engine is open.
+    starting = asyncio.create_task(engine.start())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({serving, starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            log.info("serving on http://%s:%d, engine %s", host, port, engine.version)
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    except QueryError as error:
+        log.error("%s", error)
+        return 1
+    # A Kafka table that waits for a schema would not let the engine close. It has committed nothing for those
+    # messages, so the next start reads them again; ending its wait with an error would set good messages aside.
+    if mirror.held:
+        log.warning("leaving without closing the engine: %d requests for schemas wait for the registry", mirror.held)
+    await engine.close(0 if mirror.held else CLOSE_DEADLINE_S)
+    return 0 if stop.is_set() else 1
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # inherited by its connections: who never reads loses his in the end
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNREAD_S * 2000))
+    listening.bind((host, port))
+    return listening
 
 
 if __name__ == "__main__":

@@ -1,265 +1,436 @@
-"""The WSGI application: HTTP in, HTTP out; decides nothing that a pure function of this package can decide."""
+"""The ASGI application: HTTP in, HTTP out; decides nothing that a pure function of this package can decide."""
 
-import gzip
+import asyncio
 import json
 import logging
 import platform
 import re
 import shutil
-import sys
-import tempfile
 import uuid
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any, cast
+from tempfile import NamedTemporaryFile
 
-import lz4.frame  # type: ignore[import-untyped]
-
-from clickhouse.front import access, errors, formats, native, statement
-from clickhouse.front.access import Credentials
-from clickhouse.front.engine import Engine, Job, Result
+from clickhouse.front import access, errors, formats, native, reader, statement
+from clickhouse.front.access import Credentials, Role
+from clickhouse.front.compression import Encoder, decoder, encoder
+from clickhouse.front.engine import External, Job, Parsed
 from clickhouse.front.errors import QueryError
-from clickhouse.front.mirror import SchemaMirror
-from clickhouse.front.request import QueryRequest, parse
+from clickhouse.front.exchange import ClientGoneError, Exchange, Receive, Scope, Send, packed
+from clickhouse.front.externals import ExternalTables
+from clickhouse.front.limits import (
+    ADMIN_MAX_SQL_BYTES,
+    READER_ANSWER_S,
+    READER_MAX_EXECUTION_TIME_S,
+    READER_MAX_NESTING,
+    READER_MAX_SQL_BYTES,
+)
+from clickhouse.front.mirror import SchemaMirror, is_connection_of
+from clickhouse.front.request import QueryRequest, headers_of, parse
+from clickhouse.front.statement import Statement, parse_normalised
+from clickhouse.front.supervisor import Answer, EngineLostError, Supervisor
+from infra.base import same_origin
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
-MAX_SQL_BYTES = 64 << 20
 _HEAD_BYTES = 256 << 10
-_COPY_BYTES = 1 << 20
+_PARSED_KEPT = 1000
+_PARSED_SQL_LENGTH = 4096
 _PING_PATHS = frozenset({"/", "/ping", "/replicas_status"})
 _QUERY_PATHS = frozenset({"/", "/query"})
 _SCHEMA_PATH = re.compile(r"/schema-registry/schemas/ids/(\d{1,10})")
 _HANDSHAKE = "select displayname(), version(), revision(), timezone()"
-_READ_VERBS = access.READER_VERBS | {"CHECK", "USE", "SET"}
+_READ_VERBS = reader.VERBS | {"CHECK", "USE", "SET"}
+_KILLED = "SELECT 'waiting' AS kill_status, {query_id} AS query_id, {user} AS user, '' AS query"
 
-Environ = dict[str, Any]
-StartResponse = Callable[..., Any]
+Headers = list[tuple[str, str]]
 log = logging.getLogger(__name__)
 
 
-class Body:
-    """An iterable whose `close` runs even when iteration never began, unlike a generator's `finally`."""
+@dataclass(frozen=True)
+class Running:
+    """A statement that runs under an id of its client's or ours."""
 
-    def __init__(self, chunks: Iterator[bytes], close: Callable[[], None]) -> None:
-        self._chunks = chunks
-        self.close = close
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._chunks
+    role: Role
+    task: "asyncio.Task[None]"
 
 
 class Front:
-    def __init__(self, engine: Engine, mirror: SchemaMirror, credentials: Credentials, spool: Path) -> None:
-        spool.mkdir(parents=True, exist_ok=True)
-        for leftover in spool.iterdir():
-            leftover.unlink()
+    """Requests of the two users, of the engine for schemas, and pings. `names`: hosts under which it is addressed."""
+
+    def __init__(
+        self,
+        engine: Supervisor,
+        mirror: SchemaMirror,
+        credentials: Credentials,
+        spool: Path,
+        names: Collection[str] = same_origin.LOOPBACK_NAMES,
+    ) -> None:
+        if spool.exists():
+            shutil.rmtree(spool)
+        spool.mkdir(parents=True, mode=0o700)
         self._engine = engine
         self._mirror = mirror
         self._credentials = credentials
         self._spool = spool
+        self._names = names
         self._name = platform.node()
+        self._running: dict[str, Running] = {}
+        self._killed: set[str] = set()
+        self._parsed: OrderedDict[tuple[Role, str, str | None], Parsed] = OrderedDict()
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-        if method == "OPTIONS":
-            start_response("204 No Content", [("Allow", "GET, HEAD, POST, OPTIONS")])
-            return []
-        if method not in {"GET", "HEAD", "POST"}:
-            return _plain(start_response, HTTPStatus.METHOD_NOT_ALLOWED, f"method {method} is not supported\n")
-        if match := _SCHEMA_PATH.fullmatch(path):
-            return self._schema(int(match[1]), environ, start_response)
-        if not self._engine.ready:
-            return _plain(start_response, HTTPStatus.SERVICE_UNAVAILABLE, "The engine is starting or stopping.\n")
-        is_query = method == "POST" or "query=" in environ.get("QUERY_STRING", "")
-        if path in _QUERY_PATHS and is_query:
-            return self._query(environ, start_response)
-        known = path in _PING_PATHS
-        text = "Ok.\n" if known else f"There is no handle {path}\n"
-        return _plain(start_response, HTTPStatus.OK if known else HTTPStatus.NOT_FOUND, text)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        exchange = Exchange(scope, receive, send)
+        try:
+            await self._route(exchange)
+        except ClientGoneError:
+            log.debug("a client went away")
 
-    def _query(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    async def _route(self, exchange: Exchange) -> None:
+        scope = exchange.scope
+        method, path, headers = scope["method"], scope["path"], headers_of(scope)
+        refused = same_origin.refusal(
+            headers.get("host"), headers.get("origin"), headers.get("sec-fetch-site"), self._names
+        )
+        if refused is not None:
+            await exchange.plain(HTTPStatus.FORBIDDEN, f"{refused}\n")
+        elif method == "OPTIONS":
+            await exchange.whole(HTTPStatus.NO_CONTENT, [("Allow", "GET, HEAD, POST, OPTIONS")], b"")
+        elif method not in {"GET", "HEAD", "POST"}:
+            await exchange.plain(HTTPStatus.METHOD_NOT_ALLOWED, f"method {method} is not supported\n")
+        elif match := _SCHEMA_PATH.fullmatch(path):
+            await self._schema(int(match[1]), exchange)
+        elif not self._engine.version:
+            await exchange.plain(HTTPStatus.SERVICE_UNAVAILABLE, "The engine is starting.\n")
+        elif path in _QUERY_PATHS and (method == "POST" or b"query=" in scope["query_string"]):
+            await self._query(exchange)
+        elif path in _PING_PATHS:
+            known = self._engine.ready
+            text = "Ok.\n" if known else "The engine is starting or stopping.\n"
+            await exchange.plain(HTTPStatus.OK if known else HTTPStatus.SERVICE_UNAVAILABLE, text)
+        else:
+            await exchange.plain(HTTPStatus.NOT_FOUND, f"There is no handle {path}\n")
+
+    async def _schema(self, schema_id: int, exchange: Exchange) -> None:
+        client = exchange.scope.get("client") or ("", 0)
+        if client[0] not in {"127.0.0.1", "::1"}:
+            await exchange.plain(HTTPStatus.FORBIDDEN, "schemas are for the engine on this machine only\n")
+            return
+        for_engine = partial(is_connection_of, self._engine.process_id, client[1])
+        status, chunks = await self._mirror.answer(schema_id, for_engine)
+        async with aclosing(chunks), exchange.watched():
+            await exchange.begin(status, [("Content-Type", "application/vnd.schemaregistry.v1+json")])
+            async for chunk in chunks:
+                await exchange.send(chunk, more=True)
+            await exchange.send(b"", more=False)
+
+    async def _query(self, exchange: Exchange) -> None:
         query_id = str(uuid.uuid4())
         try:
-            request = parse(environ)
+            request = parse(exchange.scope)
             query_id = request.query_id or query_id
-            return self._answer(request, query_id, environ, start_response)
+            role = access.authenticate(self._credentials, request.user, request.password)
+            if role is Role.READER:
+                request = replace(request, settings=access.without_role(request.settings))
+                reader.judge_settings(request.settings)
+                reader.judge_format(request.default_format)
+                reader.judge_database(request.database)
+            await self._answer(exchange, request, role, query_id)
         except QueryError as error:
-            return self._refuse(error, query_id, start_response)
+            await self._refuse(exchange, error, query_id)
+        except (ClientGoneError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            # An error of ours still is an answer that clients understand; the log has all of it.
+            log.exception("a request failed in the front's own code")
+            await self._refuse(exchange, QueryError(errors.UNEXPECTED, type(error).__name__), query_id)
 
-    def _schema(self, schema_id: int, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if environ.get("REMOTE_ADDR") not in {"127.0.0.1", "::1"}:
-            return _plain(start_response, HTTPStatus.FORBIDDEN, "schemas are for the engine on this machine only\n")
-        status, body = self._mirror.answer(schema_id)
-        start_response(f"{status.value} {status.phrase}", [("Content-Type", "application/vnd.schemaregistry.v1+json")])
-        return body
+    async def _answer(self, exchange: Exchange, request: QueryRequest, role: Role, query_id: str) -> None:
+        async with AsyncExitStack() as stack:
+            request, externals = await self._parts(exchange, request, stack)
+            body = exchange.body(decoder(request.content_encoding, request.decompress_blocks and not externals))
+            if request.boundary is not None:
+                body = _nothing()
+            limit = READER_MAX_SQL_BYTES + 1 if role is Role.READER else _HEAD_BYTES
+            head, rest = await _read(body, limit)
+            if request.url_query:
+                head = request.url_query.encode() + b"\n" + head if head else request.url_query.encode()
+            if request.native_revision and " ".join(head.decode("latin-1").lower().split()) == _HANDSHAKE:
+                await self._handshake(exchange, request, query_id)
+                return
+            if role is Role.READER and statement.is_insert(head.decode("latin-1")):
+                reader.judge_verb(Statement("", "INSERT", None))  # whatever its data are
+            insert = statement.split_insert(head) if role is Role.ADMIN else None
+            if insert is not None:
+                await self._insert(exchange, request, insert, head, rest, body, query_id)
+                return
+            if role is Role.ADMIN:
+                head, rest = await _read(body, ADMIN_MAX_SQL_BYTES + 1, head + rest)
+            await stack.enter_async_context(self._engine.slot(role))
+            async with exchange.watched():
+                await self._statement(exchange, request, role, head + rest, externals, query_id)
 
-    def _answer(
-        self, request: QueryRequest, query_id: str, environ: Environ, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        role = access.authenticate(self._credentials, request.user, request.password)
-        body = _decoded(environ["wsgi.input"], request.content_encoding)
-        head = _read(body, _HEAD_BYTES)
-        if request.url_query:
-            head = request.url_query.encode() + b"\n" + head if head else request.url_query.encode()
-        if request.native_revision and " ".join(head.decode("latin-1").lower().split()) == _HANDSHAKE:
-            block = native.handshake_block(
-                request.native_revision, self._name, self._engine.version, self._engine.timezone
-            )
-            start_response("200 OK", [*self._headers(query_id, "Native"), ("Content-Length", str(len(block)))])
-            return [block]
-        gone = environ.get("waitress.client_disconnected", lambda: False)
-        insert = statement.split_insert(head)
-        if insert is not None:
-            result, output_format = self._insert(role, request, insert, head, body, gone), request.default_format
-        else:
-            job = self._plain_job(role, request, head + _read(body, MAX_SQL_BYTES + 1), gone)
-            result, output_format = self._engine.execute(job), job.format
-        return self._respond(request, result, self._headers(query_id, output_format), start_response)
+    async def _parts(
+        self, exchange: Exchange, request: QueryRequest, stack: AsyncExitStack
+    ) -> tuple[QueryRequest, list[External]]:
+        """The tables of a body of several parts, and the request with what its plain fields say."""
+        if request.boundary is None:
+            return request, []
+        parts = ExternalTables(request.boundary, request.externals, self._spool)
+        stack.callback(parts.close)
+        await parts.read(exchange.body(decoder(request.content_encoding, request.decompress_blocks)))
+        externals = parts.tables()
+        for table in externals:
+            sql = f"CREATE TEMPORARY TABLE {access.identifier(table.name)} ({table.structure})"
+            reader.judge_columns((await self._engine.parse(Role.READER, sql, None)).tree)
+        params = {
+            name.removeprefix("param_"): value for name, value in parts.fields.items() if name.startswith("param_")
+        }
+        sql = request.url_query or parts.fields.get("query", "")
+        return replace(request, url_query=sql, params={**request.params, **params}), externals
 
-    def _plain_job(self, role: access.Role, request: QueryRequest, sql: bytes, gone: Callable[[], bool]) -> Job:
-        if len(sql) > MAX_SQL_BYTES:
-            raise QueryError(
-                errors.QUERY_IS_TOO_LARGE, f"a statement may have {MAX_SQL_BYTES} bytes; send data after FORMAT"
-            )
-        try:
-            text = sql.decode()
-        except UnicodeDecodeError as error:
-            raise QueryError(errors.SYNTAX_ERROR, f"the statement is not UTF-8: {error}") from error
-        if statement.is_insert(text) and role is access.Role.ADMIN and request.method == "POST":
-            return Job(role, request, text, None, gone)
-        found = self._engine.analyse(text, request.settings.get("max_query_size"))
-        if role is access.Role.READER:
-            access.check_reader(found.verb, found.normalised, self._engine.refused_functions)
-        if request.method != "POST" and found.verb not in _READ_VERBS:
-            raise QueryError(errors.READONLY, f"method {request.method} implies readonly: use POST for {found.verb}")
-        return Job(role, request, statement.without_sync(found) or text, found, gone)
+    async def _handshake(self, exchange: Exchange, request: QueryRequest, query_id: str) -> None:
+        block = native.handshake_block(request.native_revision, self._name, self._engine.version, self._engine.timezone)
+        packer = encoder(request.encoding, request.block_method)
+        headers = self._headers(request, query_id, "Native")
+        await exchange.whole(HTTPStatus.OK, headers, packer.feed(block) + packer.end())
 
-    def _insert(
+    async def _statement(
         self,
-        role: access.Role,
+        exchange: Exchange,
+        request: QueryRequest,
+        role: Role,
+        sql: bytes,
+        externals: list[External],
+        query_id: str,
+    ) -> None:
+        text = _decoded(sql, READER_MAX_SQL_BYTES if role is Role.READER else ADMIN_MAX_SQL_BYTES)
+        is_plain_insert = role is Role.ADMIN and request.method == "POST" and statement.is_insert(text)
+        parsed = None if is_plain_insert else await self._parse(role, text, request.settings.get("max_query_size"))
+        found = parse_normalised(parsed.normalised) if parsed else None
+        tables: list[str] | None = None
+        if found is not None:
+            killed = statement.killed_query_id(found)
+            if killed is not None and (role is Role.READER or killed in self._running):
+                text = self._kill(killed, role)
+                found, tables = replace(found, verb="SELECT"), []
+            else:
+                tables = reader.judge(found, parsed.tree if parsed else None) if role is Role.READER else None
+                _refuse_method(request, found)
+                text = statement.without_sync(found) or text
+        job = Job(
+            role,
+            text,
+            (found.output_format if found else None) or request.default_format,
+            found,
+            request.database,
+            request.settings,
+            request.params,
+            request.session_id,
+            request.session_timeout_s,
+            request.session_check,
+            tables,
+            externals,
+        )
+        await self._run(exchange, request, job, query_id)
+
+    async def _parse(self, role: Role, text: str, max_query_size: str | None) -> Parsed:
+        if role is Role.READER and statement.nesting(text) > READER_MAX_NESTING:
+            reason = f"a statement may have {READER_MAX_NESTING} brackets within each other"
+            raise QueryError(errors.TOO_DEEP, reason)
+        key = (role, text, max_query_size)
+        parsed = self._parsed.get(key)
+        if parsed is None:
+            parsed = await self._engine.parse(role, text, max_query_size)
+            if len(text) <= _PARSED_SQL_LENGTH:
+                self._parsed[key] = parsed
+                while len(self._parsed) > _PARSED_KEPT:
+                    self._parsed.popitem(last=False)
+        return parsed
+
+    def _kill(self, query_id: str, role: Role) -> str:
+        """Stop a statement by its client's id, and give the SELECT that says so as ClickHouse does."""
+        running = self._running.get(query_id)
+        user = (self._credentials.admin if role is Role.ADMIN else self._credentials.reader)[0]
+        answer = _KILLED.format(query_id=access.quote(query_id), user=access.quote(user))
+        if running is None or (role is Role.READER and running.role is not Role.READER):
+            return f"{answer} WHERE 0"
+        self._killed.add(query_id)
+        running.task.cancel()
+        return answer
+
+    async def _insert(
+        self,
+        exchange: Exchange,
         request: QueryRequest,
         insert: statement.InsertHead,
         head: bytes,
-        body: IO[bytes],
-        gone: Callable[[], bool],
-    ) -> Result:
-        if role is access.Role.READER:
-            raise QueryError(errors.NOT_ENOUGH_PRIVILEGES, "the reader may not run INSERT: it can only read")
+        rest: bytes,
+        body: AsyncIterator[bytes],
+        query_id: str,
+    ) -> None:
         if request.method != "POST":
             raise QueryError(errors.READONLY, f"method {request.method} implies readonly: use POST for INSERT")
-        with tempfile.NamedTemporaryFile(dir=self._spool) as file:
-            file.write(head[insert.data_offset :])
-            shutil.copyfileobj(body, file, _COPY_BYTES)
+        with NamedTemporaryFile(dir=self._spool) as file:
+            file.write(head[insert.data_offset :] + rest)
+            async for piece in body:
+                await asyncio.to_thread(file.write, piece)
             file.flush()
-            return self._engine.execute(Job(role, request, insert.from_file(file.name), None, gone))
+            job = Job(
+                Role.ADMIN,
+                insert.from_file(file.name),
+                request.default_format,
+                None,
+                request.database,
+                request.settings,
+                request.params,
+                request.session_id,
+                request.session_timeout_s,
+                request.session_check,
+            )
+            async with self._engine.slot(Role.ADMIN), exchange.watched():
+                await self._run(exchange, request, job, query_id)
 
-    def _respond(
-        self, request: QueryRequest, result: Result, headers: list[tuple[str, str]], start_response: StartResponse
-    ) -> Iterable[bytes]:
-        if result.summary:
-            headers.append(("X-ClickHouse-Summary", json.dumps(result.summary)))
-        if request.accepts_gzip:
-            headers.append(("Content-Encoding", "gzip"))
-        if result.rest is None:
-            result.close()
-            whole = b"".join(result.head)
-            whole = gzip.compress(whole, 1) if request.accepts_gzip else whole
-            start_response("200 OK", [*headers, ("Content-Length", str(len(whole)))])
-            return [whole]
-        tag = uuid.uuid4().hex[:16]
-        headers.append(("X-ClickHouse-Exception-Tag", tag))
-        chunks = self._until_error(result.head, result.rest, tag)
-        start_response("200 OK", headers)
-        return Body(_gzip(chunks) if request.accepts_gzip else chunks, result.close)
-
-    def _until_error(self, head: list[bytes], rest: Iterator[bytes], tag: str) -> Iterator[bytes]:
-        """An error after the response began: its text follows the data and the connection breaks.
-
-        The text is framed as newer servers do it, by a tag that a header announced, so that no data can look like it.
-        """
+    async def _run(self, exchange: Exchange, request: QueryRequest, job: Job, query_id: str) -> None:
+        """Run a job under its id; once more when the engine was lost before anything of a reading one was sent."""
+        if query_id in self._running:
+            raise QueryError(errors.QUERY_WITH_SAME_ID, f"Query with id = {query_id[:200]} is already running")
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[query_id] = Running(job.role, task)
         try:
-            while head:
-                yield from _pieces(head.pop(0))
-            for chunk in rest:
-                yield from _pieces(chunk)
-        except QueryError as error:
-            text = error.text(self._engine.version)
-            mark = "__exception__"
-            yield f"\r\n{mark}\r\n{tag}\r\n{text}{len(text.encode())} {tag}\r\n{mark}\r\n".encode()
-            raise
+            for again in (True, False):
+                try:
+                    with self._killable(query_id, task):
+                        await self._send_answer(exchange, request, job, query_id, task)
+                except EngineLostError:
+                    if exchange.begun or not again or job.statement is None or job.statement.verb not in reader.VERBS:
+                        raise
+                else:
+                    return
+        finally:
+            self._running.pop(query_id, None)
+            self._killed.discard(query_id)
 
-    def _refuse(self, error: QueryError, query_id: str, start_response: StartResponse) -> Iterable[bytes]:
-        headers = [*self._headers(query_id, None), ("X-ClickHouse-Exception-Code", str(error.code))]
+    @contextmanager
+    def _killable(self, query_id: str, task: "asyncio.Task[None]") -> Iterator[None]:
+        """Make the cancellation by which a KILL QUERY comes the error that the statement's client sees."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            if query_id not in self._killed:
+                raise
+            task.uncancel()
+            raise QueryError(errors.QUERY_WAS_CANCELLED, "Query was cancelled") from None
+
+    async def _send_answer(
+        self, exchange: Exchange, request: QueryRequest, job: Job, query_id: str, task: "asyncio.Task[None]"
+    ) -> None:
+        async with self._engine.run(job, _limit_s(job)) as answer:
+            head = [chunk async for chunk in _first(answer.chunks, 2)]
+            headers = self._headers(request, query_id, job.format)
+            summary = answer.summary or {"result_rows": str(answer.rows), "read_rows": str(answer.rows)}
+            headers.append(("X-ClickHouse-Summary", json.dumps(summary)))
+            packer = encoder(request.encoding, request.block_method)
+            if answer.summary is not None:
+                whole = await packed(packer, b"".join(head)) if any(head) else b""
+                await exchange.whole(HTTPStatus.OK, headers, whole + packer.end())
+                return
+            async with asyncio.timeout(READER_ANSWER_S if job.role is Role.READER else None):
+                tag = uuid.uuid4().hex[:16]
+                await exchange.begin(HTTPStatus.OK, [*headers, ("X-ClickHouse-Exception-Tag", tag)])
+                try:
+                    with self._killable(query_id, task):
+                        await self._stream(exchange, head, answer, packer)
+                except QueryError as error:
+                    await exchange.broken(self._mid_stream(error, tag), packer, bool(request.block_method))
+
+    async def _stream(self, exchange: Exchange, head: list[bytes], answer: Answer, packer: Encoder) -> None:
+        while head:
+            await exchange.more(head.pop(0), packer)
+        async for chunk in answer.chunks:
+            await exchange.more(chunk, packer)
+        await exchange.send(packer.end(), more=False)
+
+    def _mid_stream(self, error: QueryError, tag: str) -> bytes:
+        """An error after the response began: framed as servers do it, by a tag that a header announced."""
+        text = error.text(self._engine.version)
+        mark = "__exception__"
+        return f"\r\n{mark}\r\n{tag}\r\n{text}{len(text.encode())} {tag}\r\n{mark}\r\n".encode()
+
+    async def _refuse(self, exchange: Exchange, error: QueryError, query_id: str) -> None:
+        if exchange.begun:
+            return
+        headers = [*self._headers(None, query_id, None), ("X-ClickHouse-Exception-Code", str(error.code))]
         if error.http_status == HTTPStatus.UNAUTHORIZED:
             headers.append(("WWW-Authenticate", 'Basic realm="ClickHouse server HTTP API"'))
-        status = HTTPStatus(error.http_status)
-        return _plain(start_response, status, error.text(self._engine.version), headers)
+        await exchange.plain(HTTPStatus(error.http_status), error.text(self._engine.version), headers)
 
-    def _headers(self, query_id: str, output_format: str | None) -> list[tuple[str, str]]:
+    def _headers(self, request: QueryRequest | None, query_id: str, output_format: str | None) -> Headers:
         headers = [
             ("X-ClickHouse-Server-Display-Name", self._name),
-            ("X-ClickHouse-Query-Id", re.sub(r"[^\x20-\x7e]", "?", query_id)),
+            ("X-ClickHouse-Query-Id", re.sub(r"[^\x20-\x7e]", "?", query_id)[:200]),
             ("X-ClickHouse-Timezone", self._engine.timezone),
         ]
         if output_format is not None:
             headers += [("X-ClickHouse-Format", output_format), ("Content-Type", formats.content_type(output_format))]
+        if request is not None and request.encoding and not request.block_method:
+            headers.append(("Content-Encoding", request.encoding))
         return headers
 
 
-def _plain(
-    start_response: StartResponse, status: HTTPStatus, text: str, headers: list[tuple[str, str]] | None = None
-) -> Iterable[bytes]:
-    body = text.encode()
-    start_response(
-        f"{status.value} {status.phrase}",
-        [*(headers or []), ("Content-Type", "text/plain; charset=UTF-8"), ("Content-Length", str(len(body)))],
-    )
-    return [body]
+def _refuse_method(request: QueryRequest, found: Statement) -> None:
+    """GET and HEAD only read."""
+    writes = found.verb not in _READ_VERBS or found.writes_a_file
+    if request.method != "POST" and writes:
+        raise QueryError(errors.READONLY, f"method {request.method} implies readonly: use POST for {found.verb}")
 
 
-def _pieces(chunk: bytes) -> Iterator[bytes]:
-    """The server holds the next piece back until the client has taken the last ones; whole blocks would pile up."""
-    for start in range(0, len(chunk), _COPY_BYTES):
-        yield chunk[start : start + _COPY_BYTES]
-
-
-def _gzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    compressor = zlib.compressobj(level=1, wbits=31)
+def _limit_s(job: Job) -> float | None:
+    if job.role is Role.ADMIN:
+        return None
     try:
-        for chunk in chunks:
-            yield compressor.compress(chunk)
-    except QueryError:
-        yield compressor.flush()  # the error's text must reach the client before the connection breaks
-        raise
-    yield compressor.flush()
+        wanted = float(job.settings.get("max_execution_time", ""))
+    except ValueError:
+        return READER_MAX_EXECUTION_TIME_S
+    return wanted if 0 < wanted < READER_MAX_EXECUTION_TIME_S else READER_MAX_EXECUTION_TIME_S
 
 
-def _decoded(body: IO[bytes], encoding: str) -> IO[bytes]:
-    """The request's body without its compression, as a file that is read piece by piece."""
-    if encoding in {"", "identity"}:
-        return body
-    if encoding in {"gzip", "x-gzip"}:
-        return cast(IO[bytes], gzip.GzipFile(fileobj=body))
-    if encoding == "lz4":
-        return cast(IO[bytes], lz4.frame.LZ4FrameFile(body))
-    if encoding == "zstd":
-        return cast(IO[bytes], zstd.ZstdFile(body))
-    raise QueryError(errors.NOT_IMPLEMENTED, f"Content-Encoding {encoding} is not supported: send gzip, lz4 or zstd")
-
-
-def _read(body: IO[bytes], limit: int) -> bytes:
-    """Up to `limit` bytes, fewer only at the end."""
+def _decoded(sql: bytes, limit: int) -> str:
+    if len(sql) > limit:
+        raise QueryError(errors.QUERY_IS_TOO_LARGE, f"a statement may have {limit} bytes; send data after FORMAT")
     try:
-        parts, size = [], 0
-        while size < limit and (part := body.read(limit - size)):
-            parts.append(part)
-            size += len(part)
-        return b"".join(parts)
-    except (EOFError, OSError, RuntimeError, zlib.error) as error:
-        raise QueryError(errors.BAD_ARGUMENTS, f"the body does not match its Content-Encoding: {error}") from error
+        return sql.decode()
+    except UnicodeDecodeError as error:
+        raise QueryError(errors.SYNTAX_ERROR, f"the statement is not UTF-8: {error}") from error
+
+
+async def _read(body: AsyncIterator[bytes], limit: int, begun: bytes = b"") -> tuple[bytes, bytes]:
+    """The first `limit` bytes of what `begun` and the body hold, and what came beyond with the last piece."""
+    parts, size = [begun], len(begun)
+    if size < limit:
+        async for piece in body:
+            parts.append(piece)
+            size += len(piece)
+            if size >= limit:
+                break
+    whole = b"".join(parts)
+    return whole[:limit], whole[limit:]
+
+
+async def _first(chunks: AsyncIterator[bytes], count: int) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        yield chunk
+        count -= 1
+        if not count:
+            return
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield

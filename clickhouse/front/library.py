@@ -28,10 +28,10 @@ def connect(address: str) -> Connection:
 
     One process opens one folder, as often as it likes. The connection that it opens first must be the last to close.
     """
-    return _load().connect(address)
+    return load().connect(address)
 
 
-def _load() -> Any:
+def load() -> Any:
     """The extension module; raises EngineMissingError with what to do where it is not whole."""
     if PACKAGE not in sys.modules:
         spec = importlib.util.find_spec(PACKAGE)

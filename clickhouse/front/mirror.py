@@ -2,24 +2,27 @@
 
 The engine gives up on a schema after 1 s without a byte, and then sets the message aside as unreadable and commits
 its offset. So while the registry cannot be reached, the answer is begun and kept alive with blanks, which JSON allows
-before a value.
+before a value. Only the engine's own requests are held: others could hold all there is.
 """
 
+import asyncio
 import json
 import logging
 import os
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
 
+import psutil
 import requests
 
 FIRST_BYTE_S = 0.4
 KEEP_ALIVE_S = 0.3
 RETRY_S = 1.0
+STRANGERS_WAIT_S = 2.0
+MAX_STRANGERS = 4
 REGISTRY_TIMEOUT_S = (2.0, 10.0)
 _SCHEMA_NOT_FOUND = 40403
 
@@ -35,24 +38,23 @@ class RegistryUnavailableError(Exception):
 
 
 class SchemaMirror:
-    """Thread-safe. Every id that was ever answered stays on disk: an id's schema never changes.
+    """For one event loop. Every id that was ever answered stays on disk: an id's schema never changes.
 
     The directory belongs to one registry: another registry gives other schemas the same ids.
     """
 
     def __init__(self, directory: Path, fetch: Callable[[int], bytes]) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._directory = directory
         self._fetch = fetch
-        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="registry")
-        self._lock = threading.Lock()
-        self._under_way: dict[int, Future[bytes]] = {}
-        self._held = 0
-
-    @property
-    def held(self) -> int:
+        # Strangers' questions to a silent registry must not keep the engine's waiting: each have threads of their own.
+        self._pools = {
+            True: ThreadPoolExecutor(max_workers=8, thread_name_prefix="registry"),
+            False: ThreadPoolExecutor(max_workers=2, thread_name_prefix="registry-strangers"),
+        }
+        self._under_way: dict[tuple[int, bool], asyncio.Future[bytes]] = {}
+        self.held = 0
         """How many answers are being kept alive now."""
-        return self._held
 
     def known(self, schema_id: int) -> bytes | None:
         path = self._directory / f"{schema_id}.json"
@@ -65,72 +67,102 @@ class SchemaMirror:
             return None
         return body
 
-    def answer(self, schema_id: int) -> tuple[HTTPStatus, Iterator[bytes]]:
+    async def answer(
+        self, schema_id: int, for_engine: Callable[[], bool]
+    ) -> tuple[HTTPStatus, AsyncGenerator[bytes, None]]:
         """A status and a body.
 
-        The body may take as long as the registry is away. 404 only when the registry says so.
+        `for_engine` tells whether the engine asks. For it the body may take as long as the registry is away, and 404
+        comes only when the registry says so. Others get 503 when the registry does not answer at once.
         """
         body = self.known(schema_id)
         if body is not None:
-            return HTTPStatus.OK, iter([body])
+            return HTTPStatus.OK, _one(body)
+        ours = await asyncio.to_thread(for_engine)
+        if not ours and sum(not engines for _, engines in self._under_way) >= MAX_STRANGERS:
+            return HTTPStatus.SERVICE_UNAVAILABLE, _one(b"")
         try:
-            return HTTPStatus.OK, iter([self._ask(schema_id, FIRST_BYTE_S)])
+            return HTTPStatus.OK, _one(await self._ask(schema_id, ours, FIRST_BYTE_S if ours else STRANGERS_WAIT_S))
         except UnknownSchemaError:
-            return HTTPStatus.NOT_FOUND, iter([_not_found(schema_id)])
+            return HTTPStatus.NOT_FOUND, _one(_not_found(schema_id))
         except (RegistryUnavailableError, TimeoutError) as error:
+            if not ours:
+                return HTTPStatus.SERVICE_UNAVAILABLE, _one(b"")
             log.warning("schema %d: registry unavailable (%s); the engine is kept waiting", schema_id, error)
             return HTTPStatus.OK, self._keep_alive(schema_id)
 
-    def _keep_alive(self, schema_id: int) -> Iterator[bytes]:
+    async def _keep_alive(self, schema_id: int) -> AsyncGenerator[bytes, None]:
         """Blanks until the schema is there.
 
         If it turns out unknown, the body ends without one, which the engine refuses.
         """
-        with self._lock:
-            self._held += 1
+        self.held += 1
         try:
             while True:
                 yield b" "
                 try:
-                    yield self._ask(schema_id, KEEP_ALIVE_S)
+                    yield await self._ask(schema_id, True, KEEP_ALIVE_S)
                 except TimeoutError:
                     continue
                 except RegistryUnavailableError:
                     for _ in range(round(RETRY_S / KEEP_ALIVE_S)):
                         yield b" "
-                        threading.Event().wait(KEEP_ALIVE_S)
+                        await asyncio.sleep(KEEP_ALIVE_S)
                     continue
                 except UnknownSchemaError:
                     log.warning("schema %d: the registry is back and does not know it", schema_id)
                 return
         finally:
-            with self._lock:
-                self._held -= 1
+            self.held -= 1
 
-    def _ask(self, schema_id: int, timeout_s: float) -> bytes:
+    async def _ask(self, schema_id: int, ours: bool, timeout_s: float) -> bytes:
         """The schema within `timeout_s`, else TimeoutError; requests for one id share one question to the registry."""
-        with self._lock:
-            future = self._under_way.get(schema_id)
-            if future is None:
-                future = self._under_way[schema_id] = self._pool.submit(self._fetch_and_keep, schema_id)
-        if not wait([future], timeout_s).done:
+        key = (schema_id, ours)
+        future = self._under_way.get(key)
+        if future is None:
+            loop = asyncio.get_running_loop()
+            future = self._under_way[key] = loop.run_in_executor(self._pools[ours], self._fetch_and_keep, schema_id)
+            future.add_done_callback(lambda done: self._forget(key, done))
+        done, _ = await asyncio.wait([future], timeout=timeout_s)
+        if not done:
             raise TimeoutError(f"no answer within {timeout_s} s")
         return future.result()
 
+    def _forget(self, key: tuple[int, bool], done: "asyncio.Future[bytes]") -> None:
+        self._under_way.pop(key, None)
+        if not done.cancelled():
+            done.exception()  # looked at: nobody may be waiting any more
+
     def _fetch_and_keep(self, schema_id: int) -> bytes:
-        try:
-            if (body := self.known(schema_id)) is not None:
-                return body
-            body = self._fetch(schema_id)
-            try:
-                write_atomically(self._directory / f"{schema_id}.json", body)
-            except OSError:
-                # A full disk must not turn good messages into unreadable ones: answer now, keep it next time.
-                log.exception("schema %d could not be kept in %s", schema_id, self._directory)
+        if (body := self.known(schema_id)) is not None:
             return body
-        finally:
-            with self._lock:
-                del self._under_way[schema_id]
+        body = self._fetch(schema_id)
+        try:
+            write_atomically(self._directory / f"{schema_id}.json", body)
+        except OSError:
+            # A full disk must not turn good messages into unreadable ones: answer now, keep it next time.
+            log.exception("schema %d could not be kept in %s", schema_id, self._directory)
+        return body
+
+
+def is_connection_of(process_id: int | None, port: int) -> bool:
+    """Whether a connection from `port` of this machine belongs to that process, as the system tells.
+
+    Where the system does not tell, it does: the engine would set good messages aside.
+    """
+    try:
+        if process_id is None:
+            return False
+        connections = psutil.Process(process_id).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+    return any(connection.laddr and connection.laddr.port == port for connection in connections)
+
+
+async def _one(body: bytes) -> AsyncGenerator[bytes, None]:
+    yield body
 
 
 def registry_fetch(url: str) -> Callable[[int], bytes]:

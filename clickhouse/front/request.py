@@ -1,49 +1,45 @@
-"""A query as it comes over HTTP, read from the WSGI environment without touching the body."""
+"""A query as it comes over HTTP, read from the ASGI scope without touching the body."""
 
 import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import Any
 from urllib.parse import parse_qsl
 
-from clickhouse.front.errors import AUTHENTICATION_FAILED, BAD_ARGUMENTS, NOT_IMPLEMENTED, QueryError
+from clickhouse.front.compression import HTTP_ENCODINGS
+from clickhouse.front.errors import AUTHENTICATION_FAILED, BAD_ARGUMENTS, QueryError
 
 DEFAULT_SESSION_TIMEOUT_S = 60
 MAX_SESSION_TIMEOUT_S = 3600
 # URL parameters that are the interface's own; every other one is a setting of the engine.
 _OWN = frozenset(
-    {
-        "query",
-        "user",
-        "password",
-        "database",
-        "default_format",
-        "query_id",
-        "session_id",
-        "session_timeout",
-        "session_check",
-    }
-    | {
-        "close_session",
-        "quota_key",
-        "role",
-        "client_protocol_version",
-        "compress",
-        "decompress",
-        "buffer_size",
-        "stacktrace",
-    }
-    | {"wait_end_of_query", "cancel_http_readonly_queries_on_client_close", "enable_http_compression"}
-    | {"send_progress_in_http_headers", "http_headers_progress_interval_ms", "http_zlib_compression_level"}
+    {"query", "user", "password", "database", "default_format", "query_id", "session_id", "session_timeout"}
+    | {"session_check", "close_session", "quota_key", "role", "client_protocol_version", "compress", "decompress"}
+    | {"buffer_size", "stacktrace", "wait_end_of_query", "cancel_http_readonly_queries_on_client_close"}
+    | {"enable_http_compression", "send_progress_in_http_headers", "http_headers_progress_interval_ms"}
+    | {"http_zlib_compression_level", "http_native_compression_disable_checksumming_on_decompress"}
 )
+_EXTERNAL_SUFFIXES = ("_structure", "_types", "_format")
+
+
+@dataclass(frozen=True)
+class ExternalHead:
+    """What the URL says of a table that the body brings: `structure` or `types`, one of them empty."""
+
+    structure: str = ""
+    types: str = ""
+    input_format: str = "TabSeparated"
 
 
 @dataclass(frozen=True)
 class QueryRequest:
     """Everything but the body.
 
-    `settings` and `params` are verbatim strings; `native_revision` is 0 for plain Native.
+    `settings` and `params` are verbatim strings; `native_revision` is 0 for plain Native. `boundary` is set for a body
+    of several parts, whose fields `externals` describes. `encoding` and `block_method` are the
+    answer's, empty for none.
     """
 
     method: str
@@ -58,51 +54,68 @@ class QueryRequest:
     session_check: bool
     native_revision: int
     content_encoding: str
-    accepts_gzip: bool
+    encoding: str
+    block_method: str
+    decompress_blocks: bool
+    boundary: str | None
+    externals: Mapping[str, ExternalHead]
     settings: Mapping[str, str]
     params: Mapping[str, str]
 
 
-def parse(environ: Mapping[str, Any]) -> QueryRequest:
-    """Read a request.
+def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
+    """Headers by name in small letters; of several with one name the last."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
-    Raises QueryError for what ClickHouse's interface has and this front lacks, and for bad numbers.
-    """
-    url = dict(parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True, errors="strict"))
-    for name in ("compress", "decompress"):
-        if url.get(name) not in {None, "", "0"}:
-            raise QueryError(
-                NOT_IMPLEMENTED, f"parameter {name}: this server reads and writes HTTP compression only, not blocks"
-            )
-    if environ.get("CONTENT_TYPE", "").startswith("multipart/"):
-        raise QueryError(
-            NOT_IMPLEMENTED, "external tables (multipart bodies) are not supported: insert into a table instead"
-        )
-    user, password = _credentials(environ, url)
-    settings = {name: value for name, value in url.items() if name not in _OWN and not name.startswith("param_")}
+
+def parse(scope: Mapping[str, Any]) -> QueryRequest:
+    """Read a request. Raises QueryError for text that is not UTF-8, and for bad numbers, names and credentials."""
+    headers = headers_of(scope)
+    url = _url(scope)
+    user, password = _credentials(headers, url)
+    boundary = _boundary(headers.get("content-type", ""))
+    externals = _externals(url) if boundary is not None else {}
+    described = {name + suffix for name in externals for suffix in _EXTERNAL_SUFFIXES}
+    settings = {
+        name: value
+        for name, value in url.items()
+        if name not in _OWN and name not in described and not name.startswith("param_")
+    }
     return QueryRequest(
-        method=environ.get("REQUEST_METHOD", "GET"),
+        method=scope["method"],
         url_query=url.get("query", ""),
         user=user,
         password=password,
-        database=environ.get("HTTP_X_CLICKHOUSE_DATABASE") or url.get("database") or None,
-        default_format=environ.get("HTTP_X_CLICKHOUSE_FORMAT") or url.get("default_format") or "TabSeparated",
+        database=headers.get("x-clickhouse-database") or url.get("database") or None,
+        default_format=headers.get("x-clickhouse-format") or url.get("default_format") or "TabSeparated",
         query_id=url.get("query_id") or None,
         session_id=url.get("session_id") or None,
         session_timeout_s=min(_number(url, "session_timeout", DEFAULT_SESSION_TIMEOUT_S), MAX_SESSION_TIMEOUT_S),
         session_check=url.get("session_check") == "1",
         native_revision=_number(url, "client_protocol_version", 0),
-        content_encoding=environ.get("HTTP_CONTENT_ENCODING", "").strip().lower(),
-        accepts_gzip="gzip" in environ.get("HTTP_ACCEPT_ENCODING", "") and url.get("enable_http_compression") == "1",
+        content_encoding=headers.get("content-encoding", "").strip().lower(),
+        encoding=_encoding(headers.get("accept-encoding", "")) if _is_on(url, "enable_http_compression") else "",
+        block_method=_block_method(settings) if _is_on(url, "compress") else "",
+        decompress_blocks=_is_on(url, "decompress"),
+        boundary=boundary,
+        externals=externals,
         settings={name: value for name, value in settings.items() if _is_name(name)},
         params={name.removeprefix("param_"): value for name, value in url.items() if name.startswith("param_")},
     )
 
 
-def _credentials(environ: Mapping[str, Any], url: Mapping[str, str]) -> tuple[str | None, str | None]:
-    if "HTTP_X_CLICKHOUSE_USER" in environ or "HTTP_X_CLICKHOUSE_KEY" in environ:
-        return environ.get("HTTP_X_CLICKHOUSE_USER", "default"), environ.get("HTTP_X_CLICKHOUSE_KEY", "")
-    scheme, _, encoded = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+def _url(scope: Mapping[str, Any]) -> dict[str, str]:
+    try:
+        text = scope["query_string"].decode("ascii")
+        return dict(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=1000))
+    except ValueError as error:
+        raise QueryError(BAD_ARGUMENTS, f"the URL's parameters cannot be read: {error}") from error
+
+
+def _credentials(headers: Mapping[str, str], url: Mapping[str, str]) -> tuple[str | None, str | None]:
+    if "x-clickhouse-user" in headers or "x-clickhouse-key" in headers:
+        return headers.get("x-clickhouse-user", "default"), headers.get("x-clickhouse-key", "")
+    scheme, _, encoded = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
         try:
             user, _, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
@@ -112,16 +125,57 @@ def _credentials(environ: Mapping[str, Any], url: Mapping[str, str]) -> tuple[st
     return url.get("user"), url.get("password")
 
 
+def _encoding(accepted: str) -> str:
+    """The encoding of the answer that the client takes and the front prefers; empty for none."""
+    wanted = {}
+    for part in accepted.lower().split(","):
+        name, _, weight = part.partition(";")
+        wanted[name.strip()] = weight.replace(" ", "") not in {"q=0", "q=0.0"}
+    return next((name for name in HTTP_ENCODINGS if wanted.get(name)), "")
+
+
+def _block_method(settings: Mapping[str, str]) -> str:
+    return "zstd" if settings.get("network_compression_method", "").upper() == "ZSTD" else "lz4"
+
+
+def _boundary(content_type: str) -> str | None:
+    message = Message()
+    message["content-type"] = content_type
+    if message.get_content_maintype() != "multipart":
+        return None
+    boundary = message.get_param("boundary")
+    if not isinstance(boundary, str) or not boundary:
+        raise QueryError(BAD_ARGUMENTS, "a body of several parts needs a boundary in its Content-Type")
+    return boundary
+
+
+def _externals(url: Mapping[str, str]) -> dict[str, ExternalHead]:
+    heads: dict[str, ExternalHead] = {}
+    for parameter in url:
+        name, _, suffix = parameter.rpartition("_")
+        if name and suffix in {"structure", "types"}:
+            heads[name] = ExternalHead(
+                url.get(f"{name}_structure", ""),
+                url.get(f"{name}_types", ""),
+                url.get(f"{name}_format", "TabSeparated"),
+            )
+    return heads
+
+
+def _is_on(url: Mapping[str, str], name: str) -> bool:
+    return url.get(name, "").lower() in {"1", "true"}
+
+
 def _number(url: Mapping[str, str], name: str, default: int) -> int:
     text = url.get(name, "")
     if not text:
         return default
-    if not text.isdecimal():
-        raise QueryError(BAD_ARGUMENTS, f"parameter {name} must be a whole number, got {text!r}")
+    if not text.isdecimal() or len(text) > 18:
+        raise QueryError(BAD_ARGUMENTS, f"parameter {name} must be a whole number, got {text[:40]!r}")
     return int(text)
 
 
 def _is_name(name: str) -> bool:
     if not name.replace("_", "a").isalnum() or not name.isascii():
-        raise QueryError(BAD_ARGUMENTS, f"{name!r} is not the name of a setting")
+        raise QueryError(BAD_ARGUMENTS, f"{name[:200]!r} is not the name of a setting")
     return True

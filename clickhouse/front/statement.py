@@ -5,10 +5,14 @@ from dataclasses import dataclass
 
 _FORMAT = re.compile(r"^FORMAT (\w+)$", re.MULTILINE)
 _FORMATQUERY_SCOPE = re.compile(r"\s*: In scope SELECT formatQuery\(.*", re.DOTALL)
+_ABOUT_A_TABLE = re.compile(r"\A(DESCRIBE TABLE|SHOW CREATE (TABLE|VIEW)|EXISTS (TABLE|VIEW)) ")
+_BRACKET = re.compile(r"[(\[{)\]}]")
+_KILL = re.compile(r"KILL QUERY WHERE query_id = '((?:[^'\\]|\\.)*)'(?: (?:SYNC|ASYNC))?")
 _SYNC = re.compile(r"\s+SYNC$")
 _TOKEN = re.compile(
-    r"""(?P<skip>\s+|--[^\n]*|\#[!\x20][^\n]*|/\*.*?\*/)
-    |(?P<quoted>'(?:[^'\\]|\\.|'')*'|`(?:[^`\\]|\\.)*`|"(?:[^"\\]|\\.)*")
+    # What is opened and never closed takes the rest at once: each mark is looked at once, however many there are.
+    r"""(?P<skip>\s+|--[^\n]*|\#[!\x20][^\n]*|/\*(?:[^*]|\*(?!/))*+(?:\*/)?)
+    |(?P<quoted>'(?:[^'\\]|\\.|'')*+'?|`(?:[^`\\]|\\.)*+`?|"(?:[^"\\]|\\.)*+"?)
     |(?P<word>\w+)
     |(?P<mark>.)""",
     re.VERBOSE | re.DOTALL,
@@ -28,8 +32,12 @@ class Statement:
     output_format: str | None
 
     @property
+    def writes_a_file(self) -> bool:
+        return "\nINTO OUTFILE " in self.normalised
+
+    @property
     def returns_rows_of_select(self) -> bool:
-        return self.verb in {"SELECT", "WITH"} and "\nINTO OUTFILE " not in self.normalised
+        return self.verb in {"SELECT", "WITH"} and not self.writes_a_file
 
     @property
     def without_format(self) -> str:
@@ -59,6 +67,40 @@ def parse_normalised(normalised: str) -> Statement:
     verb = text.split(None, 1)[0].upper().lstrip("(") if text else ""
     formats = _FORMAT.findall(text)
     return Statement(normalised=text, verb=verb or "SELECT", output_format=formats[-1] if formats else None)
+
+
+def judged_text(statement: Statement) -> str:
+    """The SELECT that reads what the statement is about, where the engine's parser gives no tree of the statement.
+
+    From the engine's own print, in which what follows these words is a table expression.
+    """
+    return _ABOUT_A_TABLE.sub("SELECT * FROM ", statement.normalised, count=1)
+
+
+def nesting(sql: str) -> int:
+    """How deep brackets stand within brackets; an upper bound, as it counts those in literals too."""
+    deepest = depth = 0
+    for bracket in _BRACKET.findall(sql):
+        depth = depth + 1 if bracket in "([{" else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def killed_query_id(statement: Statement) -> str | None:
+    """The id in `KILL QUERY WHERE query_id = '…'`; None for every other statement."""
+    found = _KILL.fullmatch(statement.without_format.strip())
+    return re.sub(r"\\(.)", r"\1", found[1]) if found else None
+
+
+def typed_columns(types: str) -> str:
+    """`_1 Int8, _2 String` from `Int8, String`: what ClickHouse makes of `<table>_types`."""
+    columns, depth, begin = [], 0, 0
+    for place, character in enumerate(types + ","):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            columns.append(types[begin:place].strip())
+            begin = place + 1
+    return ", ".join(f"_{number} {kind}" for number, kind in enumerate(columns, 1))
 
 
 def without_formatquery_scope(message: str) -> str:

@@ -1,10 +1,10 @@
-"""Conservation: every offset of a topic is a row, set aside as unreadable, empty, or a row that another replaced.
+"""Conservation: every offset of a topic is a row, unreadable, empty, or a row that another one replaced.
 
 What a table lacks is looked up in the log, and the log must explain it.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -21,9 +21,10 @@ DAY_S = 86_400
 FIRST = 5
 """How many of each kind of difference are named."""
 LOOKUP = 4_000
-"""Rows whose successors are looked up at once; their keys as text must fit the engine's limit of 256 KiB a query."""
+LOOKUP_BYTES = 160_000
+"""Rows whose successors are looked up at once, and their keys as text: a reader's query has at most 256 KiB."""
 GATHERED = 50 * LOOKUP
-"""Rows gathered before that: looked up in the order of their keys, each part of the table is read once for many."""
+"""Rows gathered before a look-up. In the order of their keys, one read of a part of the table serves many of them."""
 
 
 class Row(NamedTuple):
@@ -35,7 +36,7 @@ class Row(NamedTuple):
 
 
 class ReadsLog(Protocol):
-    """What is needed of `verify.log.Log`."""
+    """What is needed of `infra.base.log.Log`."""
 
     def entries(self, topic: str, extents: Sequence[Extent]) -> Iterable[Entry]: ...
 
@@ -47,8 +48,8 @@ class Positions:
 
     `empty` are empty values and tombstones. `superseded` are messages whose row another with the same key has replaced
     for good (laws 3 and 5). `expired` are older than the table's TTL, and the log still has them. `redelivered` are
-    copies of rows that ClickHouse consumed again after a crash, equal to the letter and merged when read. `behind` are
-    messages at the end that ClickHouse has yet to consume.
+    identical copies of rows that ClickHouse consumed again after a crash; a read merges them. `behind` are messages at
+    the end that ClickHouse has yet to consume.
     """
 
     messages: int = 0
@@ -84,11 +85,16 @@ def _account_partition(
     positions.unreadable += unreadable
     if stored > rows:
         positions.redelivered += stored - rows
-        positions.failures += _told_differently(dataset, extent, query)
-    set_aside = _set_aside(dataset, extent, query) if unreadable else set()
+        positions.failures += _contradictions(dataset, extent, query)
+    refused = _unreadable(dataset, extent, query) if unreadable else set()
     missing, reached = _missing(dataset, extent, query) if rows + unreadable != size else ([], extent.end)
-    if set_aside or missing:
-        _explain(dataset, extent, set_aside, missing, reached, query, log, reader, positions)
+    if refused or missing:
+        explanation = _Explanation(dataset, query, reader, refused)
+        single = (Extent(extent.partition, offset, offset + 1) for offset in refused)
+        for entry in log.entries(dataset.topic, sorted([*missing, *single])):
+            explanation.take(entry)
+        explanation.finish()
+        explanation.add_to(positions, extent.partition, missing, reached)
 
 
 def _within(dataset: Dataset, extent: Extent) -> str:
@@ -102,8 +108,8 @@ def _distinct(query: Query, table: str, dataset: Dataset, extent: Extent) -> tup
     return stored, distinct
 
 
-def _told_differently(dataset: Dataset, extent: Extent, query: Query) -> list[str]:
-    """Positions that stand in the table with different contents: a row that was made up or changed."""
+def _contradictions(dataset: Dataset, extent: Extent, query: Query) -> list[str]:
+    """A sentence for each position that the table holds with different contents: a row was invented or changed."""
     fields = ", ".join(f.name for f in dataset.latest.fields)
     rows = query(
         f"SELECT offset, count() FROM (SELECT DISTINCT offset, {fields} FROM {dataset.name} "
@@ -115,18 +121,10 @@ def _told_differently(dataset: Dataset, extent: Extent, query: Query) -> list[st
     ]
 
 
-def _set_aside(dataset: Dataset, extent: Extent, query: Query) -> set[int]:
-    """Offsets that ClickHouse has set aside as unreadable."""
+def _unreadable(dataset: Dataset, extent: Extent, query: Query) -> set[int]:
+    """Offsets that ClickHouse found unreadable."""
     table = names(dataset.name).unreadable
     return {int(offset) for (offset,) in query(f"SELECT offset FROM {table} WHERE {_within(dataset, extent)}")}
-
-
-def _is_good(entry: Entry, reader: ContractReader) -> bool:
-    try:
-        reader.read(entry.value, entry.produced_at_ms)
-    except Undecodable:
-        return False
-    return True
 
 
 def _missing(dataset: Dataset, extent: Extent, query: Query) -> tuple[list[Extent], int]:
@@ -148,71 +146,99 @@ def _missing(dataset: Dataset, extent: Extent, query: Query) -> tuple[list[Exten
     return missing, reached
 
 
-def _explain(
-    dataset: Dataset,
-    extent: Extent,
-    set_aside: set[int],
-    missing: list[Extent],
-    reached: int,
-    query: Query,
-    log: ReadsLog,
-    reader: ContractReader,
-    positions: Positions,
-) -> None:
-    """Let the log say, in one reading, what stands at the offsets that were set aside and those that the tables lack.
+@dataclass
+class _Explanation:
+    """What the log says about the offsets of a partition that a table lacks or that ClickHouse found unreadable.
 
-    What was set aside and can be read, and keeps to the contract, is lost by a consumer's fault.
+    `take` every entry in order, then `finish`. An offset in `refused` that can be read is a consumer's fault.
     """
-    found = 0
-    wrong: list[int] = []
-    lost: list[tuple[int, str]] = []
-    rows: list[Row] = []
 
-    def look_up() -> None:
-        rows.sort(key=lambda row: row.key)
-        replaced = {
-            offset for n in range(0, len(rows), LOOKUP) for offset in _replaced(dataset, rows[n : n + LOOKUP], query)
-        }
-        positions.superseded += len(replaced)
-        lost.extend((row.offset, _named(dataset, row.key)) for row in rows if row.offset not in replaced)
-        rows.clear()
+    dataset: Dataset
+    query: Query
+    reader: ContractReader
+    refused: set[int]
+    entries: int = 0
+    empty: int = 0
+    expired: int = 0
+    superseded: int = 0
+    readable: list[int] = field(default_factory=list)
+    """Offsets that ClickHouse refused and that can be read."""
+    lost: list[tuple[int, str]] = field(default_factory=list)
+    """Offsets that no table explains, each with what stands there."""
+    _rows: list[Row] = field(default_factory=list)
 
-    refused = (Extent(extent.partition, offset, offset + 1) for offset in set_aside)
-    for entry in log.entries(dataset.topic, sorted([*missing, *refused])):
-        if entry.offset in set_aside:
-            if entry.value and _is_good(entry, reader):
-                wrong.append(entry.offset)
-            continue
-        found += 1
+    def take(self, entry: Entry) -> None:
+        """Take in what the log holds at one offset."""
+        if entry.offset in self.refused:
+            if entry.value and self._can_be_read(entry):
+                self.readable.append(entry.offset)
+            return
+        self.entries += 1
+        ttl_days = self.dataset.ttl_days
         if not entry.value:
-            positions.empty += 1
-            continue
-        if dataset.ttl_days is not None and entry.produced_at_ms < 1000 * (time.time() - DAY_S * dataset.ttl_days):
-            positions.expired += 1
-            continue
+            self.empty += 1
+        elif ttl_days is not None and entry.produced_at_ms < 1000 * (time.time() - DAY_S * ttl_days):
+            self.expired += 1
+        else:
+            self._take_row(entry)
+
+    def finish(self) -> None:
+        """Look the last rows up."""
+        self._rows.sort(key=lambda row: row.key)
+        replaced = {offset for batch in lookups(self._rows) for offset in _replaced(self.dataset, batch, self.query)}
+        self.superseded += len(replaced)
+        self.lost += [(row.offset, _named(self.dataset, row.key)) for row in self._rows if row.offset not in replaced]
+        self._rows.clear()
+
+    def add_to(self, positions: Positions, partition: int, missing: Sequence[Extent], reached: int) -> None:
+        """Add the outcome. Rows from offset `reached` on are not lost: ClickHouse has yet to consume them."""
+        positions.empty += self.empty
+        positions.expired += self.expired
+        positions.superseded += self.superseded
+        positions.not_in_log += sum(extent.end - extent.begin for extent in missing) - self.entries
+        positions.behind += sum(offset >= reached for offset, _ in self.lost)
+        place = f"{self.dataset.name}: partition {partition}"
+        positions.failures += [
+            f"{place} offset {offset} can be read and is in {names(self.dataset.name).unreadable}"
+            for offset in self.readable[:FIRST]
+        ]
+        lost = sorted((offset, what) for offset, what in self.lost if offset < reached)
+        positions.failures += [
+            f"{place} offset {offset} ({what}) is in the topic and not in the table" for offset, what in lost[:FIRST]
+        ]
+        if len(lost) > FIRST:
+            positions.failures.append(f"{place}: {len(lost)} such messages in all")
+
+    def _can_be_read(self, entry: Entry) -> bool:
         try:
-            values = reader.read(entry.value, entry.produced_at_ms)
+            self.reader.read(entry.value, entry.produced_at_ms)
+        except Undecodable:
+            return False
+        return True
+
+    def _take_row(self, entry: Entry) -> None:
+        try:
+            values = self.reader.read(entry.value, entry.produced_at_ms)
         except Undecodable as error:
-            lost.append((entry.offset, f"{error}: not set aside"))
-            continue
-        key = tuple(values[name] for name in dataset.order_by)
-        rows.append(Row(entry.offset, key, values.get(dataset.version_by, 0)))
-        if len(rows) == GATHERED:
-            look_up()
-    look_up()
-    positions.not_in_log += sum(gap.end - gap.begin for gap in missing) - found
-    place = f"{dataset.name}: partition {extent.partition}"
-    positions.failures += [
-        f"{place} offset {offset} is a good message and was set aside as unreadable" for offset in wrong[:FIRST]
-    ]
-    behind = [offset for offset, _ in lost if offset >= reached]
-    positions.behind += len(behind)
-    lost = sorted((offset, what) for offset, what in lost if offset < reached)
-    positions.failures += [
-        f"{place} offset {offset} ({what}) is in the topic and not in the table" for offset, what in lost[:FIRST]
-    ]
-    if len(lost) > FIRST:
-        positions.failures.append(f"{place}: {len(lost)} such messages in all")
+            self.lost.append((entry.offset, f"unreadable: {error}"))
+            return
+        key = tuple(values[name] for name in self.dataset.order_by)
+        self._rows.append(Row(entry.offset, key, values.get(self.dataset.version_by, 0)))
+        if len(self._rows) == GATHERED:
+            self.finish()
+
+
+def lookups(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """The rows in batches, in order: at most LOOKUP rows, whose keys have at most LOOKUP_BYTES as text."""
+    first = size = 0
+    for number, row in enumerate(rows):
+        of_key = sum(len(str(value).encode()) + len("'',") for value in row.key)
+        if number > first and (number - first == LOOKUP or size + of_key > LOOKUP_BYTES):
+            yield rows[first:number]
+            first, size = number, 0
+        size += of_key
+    if first < len(rows):
+        yield rows[first:]
 
 
 def _named(dataset: Dataset, key: tuple[Any, ...]) -> str:
@@ -229,8 +255,8 @@ def _replaced(dataset: Dataset, rows: Sequence[Row], query: Query) -> set[int]:
     fields = ", ".join(f"wanted.{number}" for number in range(1, len(key) + 1))
     version = "0" if dataset.version_by == "offset" else dataset.version_by
     newest = {
-        tuple(found[:-2]): (found[-2], found[-1])
-        for found in query(
+        tuple(row[:-2]): (row[-2], row[-1])
+        for row in query(
             f"SELECT {selected}, max({version}) AS version, argMax(offset, ({version}, offset)) FROM {dataset.name} "
             f"WHERE ({', '.join(key)}) IN (SELECT {fields} FROM (SELECT arrayJoin(arrayZip({arrays})) AS wanted)) "
             f"GROUP BY {', '.join(key)}"

@@ -12,7 +12,7 @@ from clickhouse.verify.run import Report
 
 COLUMNS = {
     "rows": "rows",
-    "unreadable": "set aside",
+    "unreadable": "unreadable",
     "empty": "empty",
     "superseded": "replaced",
     "not_in_log": "not in log",
@@ -39,8 +39,8 @@ def as_json(report: Report) -> dict[str, Any]:
 
 def print_report(report: Report, console: Console) -> None:
     """A table of what was accounted for, then every failure, then the verdict."""
-    # Columns without a single number are left out: most systems have no bad messages, and terminals are narrow.
-    columns = [name for name in COLUMNS if any(getattr(one, name) for one in report.positions.values())]
+    # Columns without a single number are not shown: most systems have nothing unreadable, and terminals are narrow.
+    columns = [name for name in COLUMNS if any(getattr(positions, name) for positions in report.positions.values())]
     table = Table(title="Every message accounted for, every row recomputed", box=box.SIMPLE_HEAD)
     table.add_column("dataset", no_wrap=True)
     for title in ("messages", *(COLUMNS[column] for column in columns), "equal", "open"):
@@ -59,9 +59,9 @@ def print_report(report: Report, console: Console) -> None:
             f"The newest reading is of {report.newest:%Y-%m-%d %H:%M:%S} UTC; windows that end after "
             f"{' or '.join(f'{instant:%H:%M:%S}' for instant in instants)} are open."
         )
-    letters = sum(one.letters for one in report.letters.values())
+    letters = sum(account.letters for account in report.letters.values())
     if letters:
-        console.print(f"{letters:,} dead letters, one for each message that was set aside.")
+        console.print(f"{letters:,} dead letters, one for each unreadable message.")
     verdict = "[red]NOT VERIFIED[/red]" if report.failures else "[green]VERIFIED[/green]"
     console.print(f"{verdict} in {report.seconds:.1f} s", highlight=False)
 

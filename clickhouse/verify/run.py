@@ -43,8 +43,12 @@ class Report:
             for name, positions in self.positions.items()
             if positions.behind
         ]
-        parts: tuple[Mapping[str, Positions | Comparison | Letters], ...] = (self.positions, self.values, self.letters)
-        return behind + [failure for part in parts for one in part.values() for failure in one.failures]
+        accounts: list[Positions | Comparison | Letters] = [
+            *self.positions.values(),
+            *self.values.values(),
+            *self.letters.values(),
+        ]
+        return behind + [failure for account in accounts for failure in account.failures]
 
     @property
     def may_come(self) -> bool:
@@ -58,7 +62,7 @@ class Report:
 
 @dataclass
 class Verification:
-    """One run over a fixed stretch of the log: extents and closed windows are those of its beginning.
+    """One run over fixed extents of the log: those, and the closed windows, at its beginning.
 
     `closed` gives the instant up to which each dataset's windows are closed. It asks for the time of the newest
     reading before an instant, or of all readings (None). `query` and `progress` are called from two threads.
@@ -81,11 +85,12 @@ class Verification:
     _is_abandoned: bool = False
 
     def run(self, wait_s: float) -> Report:
-        """Check until all is proved, or something is wrong for good, or `wait_s` have passed.
+        """Check until all is proved, or something is wrong for good, or nothing has changed for `wait_s` seconds.
 
         What was not proved is looked at twice at least: the first look over much data may take longer than `wait_s`.
         """
-        started = time.monotonic()
+        started = changed_at = time.monotonic()
+        seen: list[str] = []
         self._extents = {name: self.log.extents(dataset.topic) for name, dataset in self.datasets.items()}
         self._complete_from = self._readings_are_complete_from()
         checks = wrong = 0
@@ -93,7 +98,9 @@ class Verification:
             report = self._check(started)
             checks += 1
             wrong += bool(report.failures and not report.may_come)
-            is_over = checks >= CONFIRMATIONS and time.monotonic() - started > wait_s
+            if report.failures != seen:
+                seen, changed_at = report.failures, time.monotonic()
+            is_over = checks >= CONFIRMATIONS and time.monotonic() - changed_at > wait_s
             if not report.failures or wrong >= CONFIRMATIONS or is_over:
                 return report
             self.progress(f"waiting: {report.failures[0]}")

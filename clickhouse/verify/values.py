@@ -33,8 +33,8 @@ MAY_COME = {"missing", "incomplete", "surplus"}
 
 @dataclass
 class Comparison:
-    """Rows of one dataset: `equal` ones, `open` ones (their window may still change), `past` ones (retention may have
-    removed some of their readings, so nothing can be said of them), those that differ by kind."""
+    """Rows of one dataset: `equal` ones; `open` ones, whose window may still change; `past` ones, of which retention
+    may have removed readings, so nothing can be said; and, by kind, those that differ."""
 
     equal: int = 0
     open: int = 0
@@ -63,16 +63,16 @@ def compare(
     """
     columns = _columns(dataset)
     comparison = Comparison()
-    found: dict[str, list[Sequence[str]]] = {}
-    for one in _slices(dataset, query):
-        sql = _difference_query(dataset, columns, one, closed_before, complete_from)
+    named: dict[str, list[Sequence[str]]] = {}
+    for slice_ in _slices(dataset, query):
+        sql = _difference_query(dataset, columns, slice_, closed_before, complete_from)
         for kind, count, keys in query(sql, dataset.parameters):
             if kind in ("equal", "open", "past"):
                 setattr(comparison, kind, getattr(comparison, kind) + count)
             else:
                 comparison.differing[kind] = comparison.differing.get(kind, 0) + count
-                found[kind] = [*found.get(kind, []), *keys][:FIRST]
-    for kind, keys in sorted(found.items()):
+                named[kind] = [*named.get(kind, []), *keys][:FIRST]
+    for kind, keys in sorted(named.items()):
         comparison.failures += _sentences(dataset, columns, kind, keys, query)
         count = comparison.differing[kind]
         if count > len(keys):
@@ -114,7 +114,7 @@ class Slice:
 
 
 def _slices(dataset: Dataset, query: Query) -> list[Slice]:
-    """Everything, in ranges of the first key column with SLICE_READINGS each."""
+    """All rows, in slices of the first key column with at most SLICE_READINGS each."""
     key = dataset.order_by[0]
     edges = _edges(query(f"SELECT {key}, count() FROM {RAW} GROUP BY {key} ORDER BY {key}"), SLICE_READINGS)
     firsts, lasts = [None, *edges], [*(edge - 1 for edge in edges), None]
@@ -122,7 +122,8 @@ def _slices(dataset: Dataset, query: Query) -> list[Slice]:
 
 
 def _edges(counts: Sequence[Sequence[int]], most: int) -> list[int]:
-    """Where ranges begin, save the first, such that each holds `most` at most or one value; `counts` are sorted."""
+    """Where slices begin, except the first, such that each holds at most `most` readings or one value; `counts` are
+    sorted."""
     edges: list[int] = []
     held = 0
     for value, count in counts:
@@ -139,21 +140,21 @@ def _columns(dataset: Dataset) -> dict[str, Column]:
     return {column.name: column for column in stored.columns if column.name in contract}
 
 
-def _expected(dataset: Dataset, columns: Mapping[str, Column], one: Slice) -> str:
+def _expected(dataset: Dataset, columns: Mapping[str, Column], slice_: Slice) -> str:
     """The recomputation of a slice, with every column of the type that the table has."""
     sql = (EXPECTED / f"{dataset.name}.sql").read_text(encoding="utf-8")
     if sql.count(READINGS) != 1:
         raise ValueError(f"{dataset.name}.sql must read `{READINGS}` at one place")
     source = READINGS.removeprefix("FROM ")
-    sql = sql.replace(READINGS, f"FROM (SELECT * FROM {source} WHERE {one.readings}) AS {source}")
+    sql = sql.replace(READINGS, f"FROM (SELECT * FROM {source} WHERE {slice_.readings}) AS {source}")
     cast = ", ".join(f"CAST({name} AS {column.type}) AS {name}" for name, column in columns.items())
-    return f"SELECT {cast} FROM ({sql}) AS recomputed WHERE {one.rows}"
+    return f"SELECT {cast} FROM ({sql}) AS recomputed WHERE {slice_.rows}"
 
 
 def _difference_query(
     dataset: Dataset,
     columns: Mapping[str, Column],
-    one: Slice,
+    slice_: Slice,
     closed_before: datetime,
     complete_from: datetime | None,
 ) -> str:
@@ -161,8 +162,8 @@ def _difference_query(
     hashed = ", ".join(f"ifNull(toString({n}), 'null')" if "Nullable" in c.type else n for n, c in columns.items())
     fields = f"{key}, window_end, event_count, sipHash64({hashed}) AS hash"
     sides = (
-        f"SELECT {fields}, 1 AS is_expected FROM ({_expected(dataset, columns, one)}) AS expected UNION ALL "
-        f"SELECT {fields}, 0 AS is_expected FROM {names(dataset.name).latest} WHERE {one.rows}"
+        f"SELECT {fields}, 1 AS is_expected FROM ({_expected(dataset, columns, slice_)}) AS expected UNION ALL "
+        f"SELECT {fields}, 0 AS is_expected FROM {names(dataset.name).latest} WHERE {slice_.rows}"
     )
     closed_ms = int(closed_before.timestamp() * 1000)
     complete_ms = int(complete_from.timestamp() * 1000) if complete_from else -(2**62)
@@ -193,8 +194,8 @@ def _altered(dataset: Dataset, columns: Mapping[str, Column], key: Sequence[str]
     """Which columns differ, with both values."""
     pairs = zip(dataset.order_by, key, strict=True)
     where = " AND ".join(f"{name} = CAST({literal(value)} AS {columns[name].type})" for name, value in pairs)
-    one = Slice(dataset.order_by[0], int(key[0]), int(key[0]))
-    sources = (f"({_expected(dataset, columns, one)})", names(dataset.name).latest)
+    slice_ = Slice(dataset.order_by[0], int(key[0]), int(key[0]))
+    sources = (f"({_expected(dataset, columns, slice_)})", names(dataset.name).latest)
     fields = ", ".join(f"toString({name})" for name in columns)
     expected, actual = (
         query(f"SELECT {fields} FROM {source} AS side WHERE {where}", dataset.parameters)[0] for source in sources

@@ -1,171 +1,248 @@
-"""Buildings: load and energy of whole buildings, who uses most, and where anomalies gather."""
+"""Buildings: is everything all right, how much energy, who uses most, and where anomalies gather."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from grafana import sql
-from grafana.style import QUARTER, About, bars, chart, dashboard, heat_map, single, time_series, variable
-
-STREAM = "No reading of these buildings in this time: choose a longer time, or see whether `smartmeter stream` runs."
-BUILDING_QUERY = (
-    f"SELECT DISTINCT building_id FROM building_hourly_power_consumption WHERE {sql.hours()} ORDER BY building_id"
+from grafana.palette import KINDS, NEUTRAL, VALUE
+from grafana.style import (
+    BUILDING_CELL,
+    COUNT,
+    FULL,
+    HALF,
+    KW,
+    KWH,
+    QUARTER,
+    SHARE,
+    About,
+    Look,
+    bars,
+    chart,
+    dashboard,
+    good_above,
+    good_below,
+    heat_map,
+    numbers,
+    row,
+    rows,
+    time_series,
+    to_meters,
+    to_readings,
+    variable,
 )
-TODAY = "toStartOfDay($__toTime, 'UTC')"
-ANOMALIES = "failure_count + spike_count + low_consumption_count + voltage_anomaly_count"
-TODAY_AND_WEEK_AGO = f"""((window_start >= {TODAY} AND window_start <= $__toTime)
-        OR (window_start >= {TODAY} - INTERVAL 7 DAY AND window_start <= $__toTime - INTERVAL 7 DAY))
+
+STREAM = "Empty: no reading of these buildings in this time; does `smartmeter stream` run, and do meters send?"
+DRAWN = f"The {sql.SERIES_MAX - 1} that used most energy, and all others as one where there are more."
+TABLE_MAX = 20
+MAP_MAX = 30
+TODAY_AND_WEEK_AGO = f"""((window_start >= {sql.TODAY} AND window_start <= $__toTime)
+        OR (window_start >= {sql.TODAY} - INTERVAL 7 DAY AND window_start <= $__toTime - INTERVAL 7 DAY))
         AND {sql.BUILDINGS}"""
 
-# One row per meter by law 3, without FINAL: docs/decisions/040-panel-queries.md.
-LOAD_NOW = f"""SELECT sum(power_kw) AS load_kw, count() AS meters
-FROM (
-    SELECT argMax(power_avg_kw, (window_start, event_count, offset)) AS power_kw
-    FROM meter_minute_trend
-    WHERE window_start > $__toTime - INTERVAL 5 MINUTE AND window_start <= $__toTime AND {sql.BUILDINGS}
-    GROUP BY meter_id
-)
-HAVING meters > 0"""
+NOW = f"""SELECT sum(power_kw) AS "Load now", avg(seen) AS "Reporting", countIf(seen) AS "Meters",
+    countIf(NOT seen) AS "Silent"
+FROM {sql.now(sql.BUILDINGS)}
+HAVING count() > 0"""
 
-ENERGY = f"""SELECT sumIfOrNull(energy_kwh, window_start >= {TODAY}) AS today_kwh,
-    sumIfOrNull(energy_kwh, window_start < {TODAY}) AS week_ago_kwh
+ENERGY = f"""SELECT sumIfOrNull(energy_kwh, window_start >= {sql.TODAY}) AS "Today",
+    sumIfOrNull(energy_kwh, window_start < {sql.TODAY}) AS "Last week by now",
+    "Today" / nullIf("Last week by now", 0) - 1 AS "Change"
 FROM building_hourly_power_consumption_latest
 WHERE {TODAY_AND_WEEK_AGO}
 HAVING count() > 0"""
 
-ENERGY_OVER_DAY = f"""SELECT time, day, sum(energy_kwh) OVER (PARTITION BY day ORDER BY time) AS energy_kwh
+ENERGY_OVER_DAY = f"""SELECT time, sum(today) OVER w AS "Today", sum(week_ago) OVER w AS "Same day last week"
 FROM (
-    SELECT window_start + if(window_start < {TODAY}, INTERVAL 7 DAY, INTERVAL 0 DAY) AS time,
-        if(window_start < {TODAY}, 'same day last week', 'today') AS day, sum(energy_kwh) AS energy_kwh
+    SELECT toDateTime(window_start) + if(window_start < {sql.TODAY}, INTERVAL 7 DAY, INTERVAL 0 DAY) AS time,
+        sumIfOrNull(energy_kwh, window_start >= {sql.TODAY}) AS today,
+        sumIfOrNull(energy_kwh, window_start < {sql.TODAY}) AS week_ago
     FROM building_hourly_power_consumption_latest
     WHERE {TODAY_AND_WEEK_AGO}
-    GROUP BY time, day
+    GROUP BY time
 )
-ORDER BY time, day"""
+WINDOW w AS (ORDER BY time ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+ORDER BY time"""
 
-LOAD_BY_HOUR = f"""SELECT window_start AS time, toString(building_id) AS building,
-    power_avg_kw * meter_count AS load_kw
-FROM building_hourly_power_consumption_latest
-WHERE {sql.hours()} AND building_id IN (
-    SELECT building_id FROM building_hourly_power_consumption_latest WHERE {sql.hours()} AND {sql.BUILDINGS}
-    GROUP BY building_id ORDER BY sum(energy_kwh) DESC, building_id LIMIT {sql.BUILDINGS_MAX}
+GREATEST = f"""(
+        SELECT building_id FROM building_hourly_power_consumption_latest WHERE {sql.hours()} AND {sql.BUILDINGS}
+        GROUP BY building_id ORDER BY sum(energy_kwh) DESC, building_id LIMIT {sql.SERIES_MAX - 1}
+    )"""
+
+LOAD_BY_HOUR = f"""SELECT {sql.HOUR} AS time,
+    if(shown, leftPad(toString(building_id), 10, '0'), '~') AS sort_key, if(shown, toString(building_id), '') AS id,
+    if(shown, concat('Building ', toString(building_id)), 'All others') AS name,
+    sum(power_avg_kw * meter_count) AS "Load"
+FROM (
+    SELECT window_start, building_id, power_avg_kw, meter_count, building_id IN {GREATEST} AS shown
+    FROM building_hourly_power_consumption_latest
+    WHERE {sql.hours()} AND {sql.BUILDINGS}
 )
-ORDER BY time, building_id"""
+GROUP BY time, sort_key, id, name ORDER BY time, sort_key"""
 
-TOP_CONSUMERS = f"""SELECT concat('meter ', toString(meter_id), ', building ', toString(any(building_id))) AS consumer,
-    sum(energy_kwh) AS energy_kwh
+TABLE = f"""SELECT building_id AS "Building", max(meters) AS "Meters", sum(energy) AS "Energy",
+    max(peak) AS "Peak hour", sum(covered) / nullIf(sum(expected), 0) AS "Covered",
+    sum(anomalous) AS "Anomalous readings"
+FROM (
+    SELECT building_id, meter_count AS meters, energy_kwh AS energy, power_avg_kw * meter_count AS peak,
+        covered_s AS covered, 3600 * meter_count AS expected, 0 AS anomalous
+    FROM building_hourly_power_consumption_latest
+    WHERE {sql.hours()} AND {sql.BUILDINGS}
+    UNION ALL
+    SELECT building_id, 0, 0, 0, 0, 0, {sql.INJECTED}
+    FROM anomaly_count_hourly_per_building_latest
+    WHERE {sql.hours()} AND {sql.BUILDINGS}
+)
+GROUP BY building_id ORDER BY "Energy" DESC, building_id LIMIT {TABLE_MAX}"""
+
+TOP_CONSUMERS = f"""SELECT concat('Meter ', toString(meter_id), ', Building ', toString(any(building_id)))
+        AS "Consumer",
+    sum(energy_kwh) AS "Energy", toString(meter_id) AS "id"
 FROM meter_hourly_power_consumption_latest
 WHERE {sql.hours()} AND {sql.BUILDINGS}
-GROUP BY meter_id ORDER BY energy_kwh DESC, meter_id LIMIT 10"""
+GROUP BY meter_id ORDER BY "Energy" DESC, meter_id LIMIT 10"""
 
-ANOMALY_MAP = f"""SELECT window_start AS time, toString(building_id) AS building, {ANOMALIES} AS anomalies
+ANOMALY_MAP = f"""SELECT toDateTime(window_end) AS time,
+    concat('Building ', leftPad(toString(building_id), max(length(toString(building_id))) OVER (), ' ')) AS building,
+    {sql.INJECTED} AS "Value"
 FROM anomaly_count_hourly_per_building_latest
 WHERE {sql.hours()} AND building_id IN (
     SELECT building_id FROM anomaly_count_hourly_per_building_latest WHERE {sql.hours()} AND {sql.BUILDINGS}
-    GROUP BY building_id ORDER BY sum({ANOMALIES}) DESC, building_id LIMIT 50
+    GROUP BY building_id ORDER BY sum({sql.INJECTED}) DESC, building_id LIMIT {MAP_MAX}
 )
 ORDER BY time, building_id"""
 
-ANOMALY_TOTALS = f"""SELECT sum(failure_count) AS failure, sum(spike_count) AS spike,
-    sum(low_consumption_count) AS low_consumption, sum(voltage_anomaly_count) AS voltage
+ANOMALY_TOTALS = f"""SELECT sum(failure_count) AS "Failure", sum(voltage_anomaly_count) AS "Voltage",
+    sum(spike_count) AS "Spike", sum(low_consumption_count) AS "Low consumption"
 FROM anomaly_count_hourly_per_building_latest
 WHERE {sql.hours()} AND {sql.BUILDINGS}
 HAVING count() > 0"""
 
 
 def build() -> Dashboard:
-    """Numbers on top, their course below."""
+    """Numbers first, then where the energy goes, then where anomalies are."""
     return (
-        dashboard(
-            "buildings", "Smart meters: buildings", "Load, energy and anomalies of whole buildings.", span_hours=24
+        dashboard("buildings", "Smart meters: buildings", "Load, energy and anomalies of whole buildings.", 24)
+        .with_variable(
+            variable("building_id", "Building", "Buildings with readings in this time.", sql.BUILDING_OPTIONS)
         )
-        .with_variable(variable("building_id", "building", "Buildings with readings in this time.", BUILDING_QUERY))
+        .with_row(row("Is everything all right?"))
         .with_panel(
-            single(
+            numbers(
                 About(
-                    "Load now",
-                    "kwatt",
-                    "Sum over the meters of their newest minute's mean power, if it is at most "
-                    "5 minutes old, and how "
-                    "many meters that are.",
-                    "No minute was closed in the last 5 minutes of this time: does `smartmeter "
-                    "stream` run, and do meters send?",
-                    1,
+                    "Meters and load now",
+                    f"Load: sum of the newest minute's mean power of each meter that sent within "
+                    f"{sql.SILENT_AFTER_S // 60} minutes. Reporting: their share of the meters that sent within "
+                    f"{sql.KNOWN_DAYS} days; silent: the others. {STREAM}",
                 ),
-                LOAD_NOW,
-                units={"meters": "short"},
-                width=QUARTER,
+                NOW,
+                {
+                    "Load now": Look(KW, 1),
+                    "Reporting": Look(SHARE, 1, steps=good_above(0.9, 0.99)),
+                    "Silent": Look(steps=good_below(1)),
+                },
+                width=HALF,
             )
         )
         .with_panel(
-            single(
+            numbers(
                 About(
-                    "Energy today against the same day last week",
-                    "kwatth",
-                    "Energy since midnight UTC, and of the same day last week until the same hour.",
-                    "No hour of today has a reading: does `smartmeter stream` run?",
+                    "Energy today",
+                    "Energy since midnight, and of the same day last week until the same hour, in the dashboard's time "
+                    f"zone. A dash: nothing is known of that day. {STREAM}",
+                    KWH,
                     1,
                 ),
                 ENERGY,
-                width=QUARTER,
+                {"Change": Look(SHARE, 1)},
+                width=HALF,
             )
         )
-        .with_panel(
-            single(
-                About(
-                    "Anomalies by kind",
-                    "short",
-                    "Readings whose status bits report an injected anomaly; one reading may have several kinds.",
-                    STREAM,
-                    0,
-                ),
-                ANOMALY_TOTALS,
-                width=QUARTER * 2,
-            )
-        )
+        .with_row(row("How much energy, and when?"))
         .with_panel(
             bars(
                 About(
                     "Load by hour",
-                    "kwatt",
-                    f"Mean load of each building by hour: mean power of its meters times their number. The "
-                    f"{sql.BUILDINGS_MAX} buildings that used most energy.",
-                    STREAM,
-                    2,
+                    f"Mean load by hour: mean power of a building's meters times their number. {DRAWN} {STREAM}",
+                    KW,
+                    1,
                 ),
                 LOAD_BY_HOUR,
+                {"All others": Look(color=NEUTRAL)},
                 min_interval="1h",
+                link=to_meters("${__field.labels.id}"),
             )
         )
         .with_panel(
             time_series(
                 About(
                     "Energy over the day",
-                    "kwatth",
-                    "Energy summed up since midnight UTC, today and on the same day last week, drawn at today's hours.",
-                    "No hour of today has a reading: does `smartmeter stream` run?",
+                    "Energy summed up since midnight, today and on the same day last week, drawn at today's hours; the "
+                    f"point of an hour counts the whole hour. {STREAM}",
+                    KWH,
                     1,
                 ),
                 ENERGY_OVER_DAY,
+                {"Today": Look(color=VALUE, custom={"lineWidth": 2}), "Same day last week": Look(color=NEUTRAL)},
                 min_interval="1h",
+            ).axis_soft_min(0)
+        )
+        .with_row(row("Who uses most?"))
+        .with_panel(
+            rows(
+                About(
+                    "Buildings",
+                    f"The {TABLE_MAX} buildings with most energy in this time. Peak hour: the greatest mean load of an "
+                    "hour. Covered: share of the time for which readings are there; below 100 % energy is missing. "
+                    f"Anomalous readings: as in Anomalies by kind. A click on a building leads to its meters. {STREAM}",
+                ),
+                TABLE,
+                {
+                    "Building": BUILDING_CELL,
+                    "Meters": Look(COUNT, 0),
+                    "Energy": Look(KWH, 1),
+                    "Peak hour": Look(KW, 1),
+                    "Covered": Look(SHARE, 1, steps=good_above(0.9, 0.99)),
+                },
+                width=HALF + QUARTER - 2,
+                height=9,
             )
         )
         .with_panel(
             chart(
-                About("Top consumers", "kwatth", "The ten meters with most energy in this time.", STREAM, 2),
+                About(
+                    "Top consumers",
+                    f"The ten meters with most energy in this time; a click leads to a meter's readings. {STREAM}",
+                    KWH,
+                    1,
+                ),
                 TOP_CONSUMERS,
-                name="consumer",
+                "Consumer",
+                width=QUARTER + 2,
+                link=to_readings('${__data.fields["id"]}'),
+            ).height(9)
+        )
+        .with_row(row("Where are anomalies?"))
+        .with_panel(
+            numbers(
+                About(
+                    "Anomalies by kind",
+                    "Readings whose status bits report an injected anomaly; one reading may have several kinds. Ground "
+                    f"truth in a simulation, 0 for real meters. {STREAM}",
+                ),
+                ANOMALY_TOTALS,
+                {kind.capitalize(): Look(color=color) for kind, color in KINDS.items()},
+                width=FULL,
             )
         )
         .with_panel(
             heat_map(
                 About(
                     "Anomaly heat map",
-                    "short",
-                    "Readings with an injected anomaly, by building and hour; the 50 buildings with most.",
-                    STREAM,
-                    0,
+                    f"Readings with an injected anomaly, by building and hour; the {MAP_MAX} buildings with most. "
+                    f"{STREAM}",
                 ),
                 ANOMALY_MAP,
-                label="building",
-            )
+                KINDS["failure"],
+                width=FULL,
+            ).height(10)
         )
     )

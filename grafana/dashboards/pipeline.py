@@ -1,12 +1,42 @@
 """Pipeline: how the system itself is doing, from the figures that it writes about itself (dataset pipeline_metrics)."""
 
+from grafana_foundation_sdk.builders import timeseries
 from grafana_foundation_sdk.builders.dashboard import Dashboard
+from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
 
-from grafana.style import FULL, HALF, QUARTER, About, bars, chart, dashboard, legend_beside, rows, single, time_series
-from schemas.manifest import RAW, load_datasets
+from grafana.palette import DIGITS, VALUE
+from grafana.style import (
+    BYTES,
+    COUNT,
+    FULL,
+    HALF,
+    ID,
+    INSTANT_CELL,
+    PER_S,
+    QUARTER,
+    SECONDS,
+    About,
+    Look,
+    bars,
+    chart,
+    dashboard,
+    good_below,
+    numbers,
+    row,
+    rows,
+    time_series,
+    with_wide_range,
+)
+from schemas.manifest import load_datasets
 
-RAW_TOPIC = load_datasets()[RAW].topic
-NOT_MEASURED = "Nothing was measured in this time: does `smartmeter metrics` run?"
+NOT_MEASURED = "Empty: nothing was measured in this time; does `smartmeter metrics` run?"
+STREAM = "Empty: the stream told nothing in this time; do `smartmeter stream` and `smartmeter metrics` run?"
+GRAINS = ("meter_30s", "meter_1min", "meter_5min", "meter_1h", "building_1h")
+"""The stream's grains, for their colours; a new one is drawn in the panel's colour until it stands here."""
+RAW_CONSUMER = "clickhouse-raw_data"
+FED_RARELY = ("pipeline_metrics", "late_readings")
+"""Tables that say nothing of the stream by their age: the figures themselves, and what only a repair writes."""
+AGES_THAT_COUNT = f"target NOT IN {FED_RARELY}"
 
 
 def of(metric: str) -> str:
@@ -14,220 +44,231 @@ def of(metric: str) -> str:
     return f"metric = '{metric}' AND $__timeFilter(window_start)"
 
 
-def over_time(metric: str, name: str, column: str, value: str = "value_max", label: str = "target") -> str:
-    """One series per `label`."""
-    return f"""SELECT $__timeInterval(window_start) AS time, {label} AS {name}, max({value}) AS {column}
+def of_now(metric: str) -> str:
+    """The condition of one metric in the last 5 minutes of this time: what is not told any more is no news."""
+    return f"metric = '{metric}' AND window_start > $__toTime - INTERVAL 5 MINUTE AND window_start <= $__toTime"
+
+
+def over_time(metric: str, column: str, value: str = "value_max", label: str = "target") -> str:
+    """One series per `label`, named by it."""
+    name = f"replaceOne({label}, 'clickhouse-', 'table ')"
+    return f"""SELECT $__timeInterval(window_start) AS time, {name} AS name, max({value}) AS "{column}"
 FROM pipeline_metrics_latest
 WHERE {of(metric)}
-GROUP BY time, {name} ORDER BY time, {name}"""
+GROUP BY time, name ORDER BY time, name"""
 
 
 def newest(metric: str, name: str, column: str, label: str = "target") -> str:
     """The last value of each `label`."""
-    return f"""SELECT {label} AS {name}, argMax(value_last, window_start) AS {column}
+    return f"""SELECT {label} AS "{name}", argMax(value_last, window_start) AS "{column}"
 FROM pipeline_metrics_latest
-WHERE {of(metric)}
-GROUP BY {name}"""
+WHERE {of_now(metric)}
+GROUP BY {label}"""
 
 
-READINGS_PER_S = f"""SELECT $__timeInterval(window_start) AS time, sum(messages) / $__interval_s AS readings
+def greatest(metric: str, column: str, aggregate: str = "max", condition: str = "1") -> str:
+    """One number of the last values."""
+    return f"""SELECT {aggregate}(value) AS "{column}" FROM (
+    SELECT argMax(value_last, window_start) AS value FROM pipeline_metrics_latest
+    WHERE {of_now(metric)} AND {condition} GROUP BY part, target
+)
+HAVING count() > 0"""
+
+
+# The raw topic by its consumer: a deployment names the topic as it likes.
+READINGS_PER_S = f"""SELECT $__timeInterval(window_start) AS time, sum(messages) / $__interval_s AS "Readings"
 FROM (
     SELECT window_start, greatest(0, value_last - lagInFrame(value_last, 1, value_last) OVER (
         ORDER BY window_start ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)) AS messages
     FROM pipeline_metrics_latest
-    WHERE {of("end_offset_messages")} AND target = '{RAW_TOPIC}'
+    WHERE {of("end_offset_messages")} AND target IN (
+        SELECT DISTINCT target FROM pipeline_metrics WHERE {of("lag_messages")} AND part = '{RAW_CONSUMER}'
+    )
 )
 GROUP BY time ORDER BY time"""
 
-LAG_NOW = f"""SELECT max(lag) AS most_messages FROM (
-    SELECT argMax(value_last, window_start) AS lag FROM pipeline_metrics_latest
-    WHERE {of("lag_messages")} GROUP BY part, target
-)
-HAVING count() > 0"""
-LATE = f"SELECT sum(value_sum) AS late_rows FROM pipeline_metrics_latest WHERE {of('late_rows')} HAVING count() > 0"
-SET_ASIDE = f"""SELECT sum(messages) AS messages FROM (
-    SELECT argMax(value_last, window_start) AS messages FROM pipeline_metrics_latest
-    WHERE {of("set_aside_messages")} GROUP BY part
-)
-HAVING count() > 0"""
-OLDEST = f"""SELECT min(age) AS age_s FROM (
-    SELECT argMax(value_last, window_start) AS age FROM pipeline_metrics_latest
-    WHERE {of("newest_row_age_s")} GROUP BY target
-)
-HAVING count() > 0"""
+LAG_NOW = greatest("lag_messages", "Lag")
+OLDEST = greatest("newest_row_age_s", "Age", condition=AGES_THAT_COUNT)
+UNREADABLE = greatest("set_aside_messages", "Unreadable", "sum")
+LATE = f"""SELECT sum(value_sum) AS "Late" FROM pipeline_metrics_latest WHERE {of("late_rows")} HAVING count() > 0"""
+LATE_ROWS = f"""SELECT $__timeInterval(window_start) AS time, target AS name, sum(value_sum) AS "Late"
+FROM pipeline_metrics_latest
+WHERE {of("late_rows")}
+GROUP BY time, name ORDER BY time, name"""
 REASONS = newest(
-    "set_aside_by_reason_messages", "reason", "messages", "concat(replaceOne(part, 'clickhouse-', ''), ': ', target)"
-) + ("\nHAVING messages > 0 ORDER BY messages DESC, reason LIMIT 15")
-PARTS = f"""SELECT part, argMax(value_last, window_start) AS resident_bytes, max(window_end) AS seen
+    "set_aside_by_reason_messages", "Reason", "Messages", "concat(replaceOne(part, 'clickhouse-', ''), ': ', target)"
+) + (' HAVING "Messages" > 0 ORDER BY "Messages" DESC, "Reason" LIMIT 20')
+PARTS = f"""SELECT part AS "Part", argMax(value_last, window_start) AS "Memory", max(toDateTime(window_end)) AS "Seen"
 FROM pipeline_metrics_latest
 WHERE {of("resident_bytes")}
 GROUP BY part ORDER BY part"""
-SUBJECTS = newest("schema_versions", "subject", "versions") + " ORDER BY subject"
-AGES = newest("newest_row_age_s", "dataset", "age_s") + " ORDER BY age_s DESC, dataset"
+SUBJECTS = newest("schema_versions", "Subject", "Versions") + ' ORDER BY "Subject"'
+AGES = newest("newest_row_age_s", "Table", "Age") + ' ORDER BY "Age" DESC, "Table"'
+
+
+def _by_name(panel: timeseries.Panel) -> timeseries.Panel:
+    """A colour for each consumer and grain, the same in every panel; there are more than colours."""
+    consumers = [f"table {name}" for name in load_datasets()] + [f"stream-{grain}" for grain in GRAINS] + ["predict"]
+    for at, name in enumerate([*GRAINS, *consumers]):
+        color = {"mode": "fixed", "fixedColor": DIGITS[at % len(DIGITS)]}
+        panel.override_by_name(name, [DynamicConfigValue("color", color)])
+    return panel
 
 
 def build() -> Dashboard:
-    """Numbers on top, their course below."""
+    """Five numbers first, then what flows, what waits, what was lost, and the parts."""
     return (
         dashboard("pipeline", "Smart meters: pipeline", "How the system itself is doing.", span_hours=1)
+        .with_row(row("Is everything all right?"))
         .with_panel(
-            single(
-                About(
-                    "Lag of the consumer furthest behind", "short", "Messages that it has yet to read.", NOT_MEASURED, 0
-                ),
+            numbers(
+                About("Furthest behind", f"Messages that the slowest consumer has yet to read. {NOT_MEASURED}"),
                 LAG_NOW,
-                warn=10_000,
-                alarm=100_000,
+                {"Lag": Look(steps=good_below(10_000, 100_000))},
                 width=QUARTER,
             )
         )
         .with_panel(
-            single(
+            numbers(
                 About(
-                    "Age of the newest row anywhere",
-                    "s",
-                    "Time since the last message that any table took in was written to the log.",
-                    NOT_MEASURED,
+                    "Oldest table",
+                    "Time since the newest message of the table that waits longest was written to the log. Without the "
+                    f"tables that are fed rarely: {', '.join(FED_RARELY)}. {NOT_MEASURED}",
+                    SECONDS,
                     0,
                 ),
                 OLDEST,
-                warn=60,
-                alarm=600,
+                {"Age": Look(steps=good_below(120, 600))},
                 width=QUARTER,
             )
         )
         .with_panel(
-            single(
-                About(
-                    "Late",
-                    "short",
-                    "Rows that came after the stream's watermark in this time; they are in raw_data, "
-                    "and `smartmeter repair` "
-                    "recomputes their windows.",
-                    "The stream has not told in this time: do `smartmeter stream` and `smartmeter metrics` run?",
-                    0,
-                ),
-                LATE,
-                warn=1,
-                width=QUARTER,
-            )
-        )
-        .with_panel(
-            single(
-                About(
-                    "Set aside", "short", "Messages that ClickHouse could not read, ever, all topics.", NOT_MEASURED, 0
-                ),
-                SET_ASIDE,
-                warn=1,
-                width=QUARTER,
-            )
-        )
-        .with_panel(
-            time_series(
-                About(
-                    "Readings per second",
-                    "cps",
-                    "Messages that came into the raw topic.",
-                    NOT_MEASURED,
-                    0,
-                ),
-                READINGS_PER_S,
-                min_interval="30s",
-            )
-        )
-        .with_panel(
-            bars(
+            numbers(
                 About(
                     "Late rows",
-                    "short",
-                    "Rows that came after each grain's watermark, by time.",
-                    "The stream has not told in this time: do `smartmeter stream` and `smartmeter metrics` run?",
-                    0,
+                    "Rows that came after the stream's watermark in this time; they are in raw_data, and `smartmeter "
+                    f"repair --late` recomputes their windows. {STREAM}",
                 ),
-                f"""SELECT $__timeInterval(window_start) AS time, target AS grain, sum(value_sum) AS late_rows
-FROM pipeline_metrics_latest
-WHERE {of("late_rows")}
-GROUP BY time, target ORDER BY time, target""",
-                min_interval="15s",
-                width=HALF,
+                LATE,
+                {"Late": Look(steps=good_below(1))},
+                width=QUARTER,
             )
         )
         .with_panel(
-            legend_beside(
+            numbers(
+                About(
+                    "Unreadable messages",
+                    f"Messages that ClickHouse keeps as unreadable, in all topics. {NOT_MEASURED}",
+                ),
+                UNREADABLE,
+                {"Unreadable": Look(steps=good_below(1, 1000))},
+                width=QUARTER,
+            )
+        )
+        .with_row(row("What flows in, and who waits?"))
+        .with_panel(
+            with_wide_range(
                 time_series(
                     About(
-                        "Lag by consumer",
-                        "short",
-                        "Messages of its topic that each consumer has yet to read: ClickHouse's groups, "
-                        "and the stream's grains.",
-                        NOT_MEASURED,
+                        "Readings per second",
+                        "Messages that came into the raw topic. The axis is logarithmic, so that a backfill leaves "
+                        "the live "
+                        f"rate to be seen. {NOT_MEASURED}",
+                        PER_S,
                         0,
                     ),
-                    over_time("lag_messages", "consumer", "messages", label="part"),
-                    min_interval="15s",
-                    width=FULL,
+                    READINGS_PER_S,
+                    {"Readings": Look(color=VALUE)},
+                    min_interval="30s",
                 )
-            )
-        )
-        .with_panel(
-            time_series(
-                About(
-                    "Spark batch duration",
-                    "s",
-                    "Longest batch of each grain; the trigger is every 5 s unless set otherwise.",
-                    "The stream has not told in this time: do `smartmeter stream` and `smartmeter metrics` run?",
-                    2,
-                ),
-                over_time("batch_duration_s", "grain", "seconds"),
-                min_interval="15s",
-                width=HALF,
-            )
-        )
-        .with_panel(
-            time_series(
-                About(
-                    "Spark state size",
-                    "bytes",
-                    "Memory of each grain's open windows.",
-                    "The stream has not told in this time: do `smartmeter stream` and `smartmeter metrics` run?",
-                    1,
-                ),
-                over_time("state_bytes", "grain", "bytes"),
-                min_interval="15s",
-                width=HALF,
             )
         )
         .with_panel(
             chart(
                 About(
                     "Age of the newest row per table",
-                    "s",
-                    "Time since the newest message that each table holds was written to the log.",
-                    NOT_MEASURED,
+                    f"Time since the newest message that each table holds was written to the log. {NOT_MEASURED}",
+                    SECONDS,
                     0,
                 ),
                 AGES,
-                name="dataset",
+                "Table",
             )
         )
         .with_panel(
-            chart(
-                About(
-                    "Dead letters by reason",
-                    "short",
-                    "Messages that could not be read, by dataset and reason; digits are left out, so "
-                    "that like reasons add up.",
-                    "No message was set aside; that is as it should be. (Measured by `smartmeter metrics`.)",
-                    0,
-                ),
-                REASONS,
-                name="reason",
+            with_wide_range(
+                _by_name(
+                    time_series(
+                        About(
+                            "Lag by consumer",
+                            "Messages of its topic that each consumer has yet to read: ClickHouse's tables, the "
+                            "stream's "
+                            f"grains, the predictions. The axis is logarithmic. {NOT_MEASURED}",
+                        ),
+                        over_time("lag_messages", "Messages", label="part"),
+                        min_interval="15s",
+                        width=FULL,
+                    )
+                )
             )
+        )
+        .with_row(row("How does the stream do?"))
+        .with_panel(
+            _by_name(
+                time_series(
+                    About(
+                        "Spark batch duration",
+                        f"Longest batch of each grain; the trigger is every 5 s unless set otherwise. {STREAM}",
+                        SECONDS,
+                        1,
+                    ),
+                    over_time("batch_duration_s", "Duration"),
+                    min_interval="15s",
+                )
+            )
+            .axis_soft_min(0)
+            .height(9)
+        )
+        .with_panel(
+            _by_name(
+                time_series(
+                    About("Spark state size", f"Memory of each grain's open windows. {STREAM}", BYTES, 1),
+                    over_time("state_bytes", "Size"),
+                    min_interval="15s",
+                )
+            )
+            .axis_soft_min(0)
+            .height(9)
+        )
+        .with_row(row("What was late, and what could not be read?"))
+        .with_panel(
+            _by_name(
+                bars(
+                    About("Late rows by grain", f"Rows that came after each grain's watermark, by time. {STREAM}"),
+                    LATE_ROWS,
+                    min_interval="15s",
+                )
+            ).height(9)
         )
         .with_panel(
             rows(
-                About("Registry versions", "none", "Versions of each subject's schema.", NOT_MEASURED, 0),
+                About(
+                    "Unreadable messages by reason",
+                    "By dataset and reason; digits are left out, so that like reasons add up. Empty is as it should be "
+                    "where `smartmeter metrics` runs.",
+                ),
+                REASONS,
+                {"Reason": Look(width=420), "Messages": Look(COUNT, 0, steps=good_below(1, 1000))},
+                width=HALF,
+                height=9,
+            )
+        )
+        .with_row(row("Which parts and versions?"))
+        .with_panel(
+            rows(
+                About("Registry versions", f"Versions of each subject's schema. {NOT_MEASURED}", ID, 0),
                 SUBJECTS,
+                {"Subject": Look(width=330)},
                 width=HALF,
             )
         )
@@ -235,13 +276,12 @@ GROUP BY time, target ORDER BY time, target""",
             rows(
                 About(
                     "Parts",
-                    "bytes",
-                    "Resident memory of each part on this machine, and when it was seen last.",
-                    NOT_MEASURED,
+                    f"Resident memory of each part on this machine, and when it was seen last. {NOT_MEASURED}",
+                    BYTES,
                     0,
                 ),
                 PARTS,
-                units={"seen": "dateTimeAsIso"},
+                {"Seen": INSTANT_CELL},
                 width=HALF,
             )
         )

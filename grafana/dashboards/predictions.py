@@ -4,108 +4,188 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models.dashboard import VariableSort
 
 from grafana import sql
-from grafana.style import FULL, About, bars, chart, dashboard, rows, time_series, variable
+from grafana.palette import BAD, GOOD, KINDS, WATCH
+from grafana.style import (
+    BUILDING_CELL,
+    COUNT,
+    DASHED,
+    FULL,
+    HALF,
+    INSTANT_CELL,
+    METER_CELL,
+    QUARTER,
+    SHARE,
+    About,
+    Look,
+    bars,
+    chart,
+    dashboard,
+    good_above,
+    good_below,
+    numbers,
+    row,
+    rows,
+    time_series,
+    variable,
+)
 
+JUDGED_MAX = 1_000_000
+"""Windows that a panel judges at most; beyond, whole meters are left out, picked by a hash of their number."""
 NONE_YET = (
-    "No prediction in this time: is a model trained (`smartmeter ml train`), and does `smartmeter ml predict` run?"
+    "Empty: no prediction in this time; is a model trained (`smartmeter ml train`), and does `smartmeter ml predict` "
+    "run?"
 )
-NO_TRUTH = f"{NONE_YET} Hits and misses also need the windows' features, which hold what was injected."
+NO_TRUTH = f"{NONE_YET} Or nothing was injected; real readings have no such truth."
+SAMPLE = (
+    f"Up to {JUDGED_MAX:,} windows are judged, 5,000 meters' last {JUDGED_MAX // (5000 * 12)} hours; beyond, those "
+    "of a "
+    "sample of meters, the same one in every panel."
+)
 MODELS = "$__conditionalAll(model_version IN (${model_version:singlequote}), $model_version)"
-BUILDING_QUERY = (
-    f"SELECT DISTINCT building_id FROM building_hourly_power_consumption WHERE {sql.hours()} ORDER BY building_id"
+MODEL_OPTIONS = (
+    "SELECT DISTINCT toString(model_version) AS value, toString(model_version) AS text FROM anomaly_prediction_results "
+    f"WHERE {sql.LAST_DAY} ORDER BY value"
 )
-MODEL_QUERY = (
-    "SELECT DISTINCT model_version FROM anomaly_prediction_results WHERE $__timeFilter(window_start) "
-    "ORDER BY model_version"
-)
+SAMPLED = f"""meter_id IN (
+            SELECT meter_id FROM meter_hourly_power_consumption WHERE {sql.LAST_DAY} AND {sql.BUILDINGS}
+            GROUP BY meter_id ORDER BY cityHash64(meter_id), meter_id
+            LIMIT greatest(1, intDiv({JUDGED_MAX} * 300, greatest(300, $__toTime - $__fromTime)))
+        )"""
+WITHIN = f"$__timeFilter(window_start) AND {sql.BUILDINGS} AND {SAMPLED}"
 
-# Hits and misses live in the few windows that are alarms or hold an anomaly. Those are found first, in rows of any
-# count, and only they are merged by law 3: the merged view of all windows costs far more, and a join of them would not
-# fit the reader's memory. docs/decisions/040-panel-queries.md
-HOLDS_ANOMALY = "(failure_count > 0 OR spike_count > 0 OR low_consumption_count > 0 OR voltage_anomaly_count > 0)"
-INJECTED = f"""SELECT meter_id, window_start FROM anomaly_prediction_features
-            WHERE $__timeFilter(window_start) AND {sql.BUILDINGS} AND {HOLDS_ANOMALY}"""
-ALARMED = f"""SELECT meter_id, window_start FROM anomaly_prediction_results
-            WHERE $__timeFilter(window_start) AND {sql.BUILDINGS} AND {MODELS} AND prediction"""
-TRUTH = f"""(
-        SELECT meter_id, window_start,
-            argMax([failure_count, spike_count, low_consumption_count, voltage_anomaly_count],
-                (event_count, offset)) AS counts
-        FROM anomaly_prediction_features
-        WHERE $__timeFilter(window_start) AND (meter_id, window_start) IN (
-            {INJECTED}
-        )
-        GROUP BY meter_id, window_start
-    )"""
-JUDGED = f"""(
-        SELECT meter_id, window_start, model_version, argMax(prediction, (event_count, offset)) AS alarm
-        FROM anomaly_prediction_results
-        WHERE $__timeFilter(window_start) AND {MODELS} AND (meter_id, window_start) IN (
-            {INJECTED}
-            UNION ALL
-            {ALARMED}
-        )
-        GROUP BY meter_id, window_start, model_name, model_version
-    )"""
+# Truth has few rows, those that hold an anomaly: it is the side of the join that is kept in memory.
 AGAINST_TRUTH = f"""(
-    SELECT window_start, model_version, alarm, arraySum(counts) > 0 AS injected, counts
-    FROM {JUDGED} AS judged
-    LEFT JOIN {TRUTH} AS truth USING (meter_id, window_start)
+    SELECT window_start, model_version, prediction AS alarm, arraySum(counts) > 0 AS injected, counts
+    FROM (
+        SELECT meter_id, window_start, model_version, prediction
+        FROM anomaly_prediction_results_latest
+        WHERE {WITHIN} AND {MODELS}
+    ) AS judged
+    LEFT JOIN (
+        SELECT meter_id, window_start,
+            [failure_count, voltage_anomaly_count, spike_count, low_consumption_count] AS counts
+        FROM anomaly_prediction_features_latest
+        WHERE {WITHIN} AND {sql.INJECTED} > 0
+    ) AS truth USING (meter_id, window_start)
 )"""
-COUNTS = """countIf(alarm AND injected) AS hits, countIf(NOT alarm AND injected) AS misses,
-    countIf(alarm AND NOT injected) AS false_alarms"""
+HITS, MISSES, FALSE_ALARMS = (
+    "countIf(alarm AND injected)",
+    "countIf(NOT alarm AND injected)",
+    "countIf(alarm AND NOT injected)",
+)
+COUNTS = f'{HITS} AS "Hits", {MISSES} AS "Misses", {FALSE_ALARMS} AS "False alarms"'
+RATES = '"Hits" / nullIf("Hits" + "False alarms", 0) AS "Precision", "Hits" / nullIf("Hits" + "Misses", 0) AS "Recall"'
+OF_LATE = "window_start > $__toTime - INTERVAL 15 MINUTE AND window_start <= $__toTime"
 
-PROBABILITY = f"""SELECT $__timeInterval(window_start) AS time, model_version AS model,
-    max(probability) AS highest, avg(probability) AS mean
+
+def alarmed(condition: str) -> str:
+    """Keys of alarms in rows of any count: few, so that only they need merging."""
+    return f"""(meter_id, window_start) IN (
+    SELECT meter_id, window_start FROM anomaly_prediction_results
+    WHERE {condition} AND {sql.BUILDINGS} AND {MODELS} AND prediction
+    ORDER BY window_start DESC LIMIT 100000
+)"""
+
+
+NOW = f"""SELECT uniqExactIf(meter_id, prediction) AS "Meters in alarm now"
 FROM anomaly_prediction_results_latest
-WHERE $__timeFilter(window_start) AND {sql.BUILDINGS} AND {MODELS}
-GROUP BY time, model_version ORDER BY time, model_version"""
+WHERE {MODELS} AND {alarmed(OF_LATE)}
+HAVING (SELECT count() FROM anomaly_prediction_results WHERE {sql.LAST_DAY}) > 0"""
 
-ALARMS = f"""SELECT window_start AS time, meter_id AS meter, building_id AS building, ifNull(kind, 'not told') AS kind,
-    probability, threshold, model_version AS model
+SCORE = f"""SELECT {RATES}, {COUNTS}
+FROM {AGAINST_TRUTH}
+HAVING count() > 0"""
+
+PROBABILITY = f"""SELECT time, concat('Model ', model, what) AS name, value AS "Probability"
+FROM (
+    SELECT $__timeInterval(window_start) AS time, model_version AS model,
+        quantileExact(0.99)(probability) AS high, avg(probability) AS mean
+    FROM anomaly_prediction_results_latest
+    WHERE {WITHIN} AND {MODELS}
+    GROUP BY time, model_version
+)
+ARRAY JOIN [', mean', ', 1 % are above'] AS what, [mean, high] AS value
+ORDER BY time, name"""
+
+ALARMS = f"""SELECT toDateTime(window_start) AS "Window", meter_id AS "Meter", building_id AS "Building",
+    replaceOne(ifNull(kind, 'not told'), '_', ' ') AS "Kind", probability AS "Probability", threshold AS "Threshold",
+    model_version AS "Model"
 FROM anomaly_prediction_results_latest
 WHERE prediction AND {MODELS} AND (meter_id, window_start) IN (
-    {ALARMED}
+    SELECT meter_id, window_start FROM anomaly_prediction_results
+    WHERE {sql.LAST_DAY} AND {sql.BUILDINGS} AND {MODELS} AND prediction
     ORDER BY window_start DESC LIMIT 1000
 )
-ORDER BY time DESC, probability DESC, meter LIMIT 100"""
+ORDER BY "Window" DESC, "Probability" DESC, "Meter" LIMIT 100"""
 
-SCORE = f"""SELECT model_version AS model, {COUNTS},
-    hits / nullIf(hits + false_alarms, 0) AS precision, hits / nullIf(hits + misses, 0) AS recall
+BY_MODEL = f"""SELECT model_version AS "Model", {RATES}, {COUNTS}
 FROM {AGAINST_TRUTH}
-GROUP BY model_version HAVING hits + misses + false_alarms > 0 ORDER BY model_version"""
+GROUP BY model_version HAVING "Hits" + "Misses" + "False alarms" > 0 ORDER BY model_version"""
 
 COURSE = f"""SELECT $__timeInterval(window_start) AS time, {COUNTS}
 FROM {AGAINST_TRUTH}
-GROUP BY time HAVING hits + misses + false_alarms > 0 ORDER BY time"""
+GROUP BY time HAVING "Hits" + "Misses" + "False alarms" > 0 ORDER BY time"""
 
-RECALL = f"""SELECT concat(kind, ' · ', model_version) AS kind_and_model, countIf(alarm) / count() AS found
+KIND_NAMES = ", ".join(f"'{kind}'" for kind in KINDS)
+RECALL = f"""SELECT concat(kind, ', ', model_version) AS "Kind", countIf(alarm) / count() AS "Found"
 FROM {AGAINST_TRUTH}
-ARRAY JOIN counts AS count_of_kind, ['failure', 'spike', 'low consumption', 'voltage'] AS kind
+ARRAY JOIN counts AS count_of_kind, [{KIND_NAMES}] AS kind
 WHERE injected AND count_of_kind > 0
-GROUP BY kind, model_version ORDER BY kind_and_model"""
+GROUP BY kind, model_version ORDER BY indexOf([{KIND_NAMES}], kind), model_version"""
 
 
 def build() -> Dashboard:
-    """Several model versions side by side."""
+    """How many alarms and how right, then their course, then each of them."""
     return (
         dashboard("predictions", "Smart meters: predictions", "What the models predict, and how often they are right.")
-        .with_variable(variable("building_id", "building", "Buildings with readings in this time.", BUILDING_QUERY))
         .with_variable(
-            variable("model_version", "model", "Model versions with predictions in this time.", MODEL_QUERY).sort(
-                VariableSort.ALPHABETICAL_ASC
+            variable("building_id", "Building", "Buildings with readings in this time.", sql.BUILDING_OPTIONS)
+        )
+        .with_variable(
+            variable(
+                "model_version", "Model", "Models with predictions in the last day of this time.", MODEL_OPTIONS
+            ).sort(VariableSort.ALPHABETICAL_ASC)
+        )
+        .with_row(row("Is everything all right?"))
+        .with_panel(
+            numbers(
+                About(
+                    "Alarms now",
+                    f"Meters that a chosen model calls anomalous in a window of the last 15 minutes. {NONE_YET}",
+                ),
+                NOW,
+                {"Meters in alarm now": Look(steps=good_below(1))},
+                width=QUARTER,
             )
         )
+        .with_panel(
+            numbers(
+                About(
+                    "Right or wrong in this time",
+                    "Windows of 5 minutes against injected truth, all chosen models together. Precision: share of the "
+                    f"alarms that are right; recall: share of the anomalies that are found. {SAMPLE} {NO_TRUTH}",
+                ),
+                SCORE,
+                {
+                    "Precision": Look(SHARE, 1, steps=good_above(0.5, 0.8)),
+                    "Recall": Look(SHARE, 1, steps=good_above(0.5, 0.8)),
+                },
+                width=FULL - QUARTER,
+            )
+        )
+        .with_row(row("How sure, and how often right?"))
         .with_panel(
             time_series(
                 About(
                     "Probability over time",
-                    "percentunit",
-                    "Highest and mean probability of an anomaly among all windows of 5 minutes, by model version.",
-                    NONE_YET,
-                    2,
+                    "Probability of an anomaly in windows of 5 minutes, by model: the mean, and the value that one "
+                    "window "
+                    f"in a hundred exceeds. {SAMPLE} {NONE_YET}",
+                    SHARE,
+                    0,
                 ),
                 PROBABILITY,
+                {"/1 % are above/": Look(custom=DASHED)},
                 min_interval="5m",
             )
             .min(0)
@@ -115,14 +195,12 @@ def build() -> Dashboard:
             bars(
                 About(
                     "Hits, misses and false alarms",
-                    "short",
-                    "Windows of 5 minutes: predicted and injected, injected and not predicted, "
-                    "predicted and not injected. "
-                    "Every chosen model version counts.",
-                    NO_TRUTH,
-                    0,
+                    "Windows of 5 minutes: predicted and injected, injected and not predicted, predicted and not "
+                    "injected. "
+                    f"Every chosen model counts. {SAMPLE} {NO_TRUTH}",
                 ),
                 COURSE,
+                {"Hits": Look(color=GOOD), "Misses": Look(color=BAD), "False alarms": Look(color=WATCH)},
                 min_interval="5m",
             )
         )
@@ -130,36 +208,51 @@ def build() -> Dashboard:
             rows(
                 About(
                     "Score by model version",
-                    "none",
-                    "Against injected truth, at the threshold in force. Precision: share of the "
-                    "alarms that are right; recall: "
-                    "share of the anomalies that are found.",
-                    NO_TRUTH,
-                    2,
+                    f"As above, by model, at the threshold in force. {SAMPLE} {NO_TRUTH}",
+                    COUNT,
                 ),
-                SCORE,
-                units={"precision": "percentunit", "recall": "percentunit"},
+                BY_MODEL,
+                {
+                    "Model": Look(width=130),
+                    "Precision": Look(SHARE, 1, steps=good_above(0.5, 0.8)),
+                    "Recall": Look(SHARE, 1, steps=good_above(0.5, 0.8)),
+                },
+                width=HALF,
             )
         )
         .with_panel(
             chart(
                 About(
                     "Found by kind of anomaly",
-                    "percentunit",
-                    "Share of the windows with an injected anomaly of that kind in which the model raises the alarm.",
-                    f"{NO_TRUTH} Or nothing was injected.",
-                    2,
+                    "Share of the windows with an injected anomaly of that kind in which the model raises the alarm. "
+                    f"{SAMPLE} {NO_TRUTH}",
+                    SHARE,
+                    0,
                 ),
                 RECALL,
-                name="kind_and_model",
+                "Kind",
+                color=GOOD,
             )
+            .min(0)
+            .max(1)
         )
+        .with_row(row("Which meters?"))
         .with_panel(
             rows(
-                About("Latest alarms", "none", "Windows that the models call anomalous, newest first.", NONE_YET, 3),
+                About(
+                    "Latest alarms",
+                    "Windows of the last day of this time that the models call anomalous, newest first, at most 100. A "
+                    f"click on a meter leads to its readings. {NONE_YET}",
+                ),
                 ALARMS,
-                units={"time": "dateTimeAsIso", "probability": "percentunit", "threshold": "percentunit"},
-                width=FULL,
+                {
+                    "Window": INSTANT_CELL,
+                    "Meter": METER_CELL,
+                    "Building": BUILDING_CELL,
+                    "Probability": Look(SHARE, 1),
+                    "Threshold": Look(SHARE, 1),
+                },
+                height=10,
             )
         )
     )

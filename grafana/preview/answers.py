@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from grafana.data import Ask, Frame, ask_marks, ask_panel, choose
 from grafana.macros import TimeRange, Value
-from grafana.panels import Page, Panel
-from grafana.preview.figures import figure, is_empty, marks_of
-from grafana.preview.units import SUFFIXES
+from grafana.panels import ROW, Page, Panel
+from grafana.preview.figures import Mark, figure, is_empty, marks_of, zone_of
 from infra.base.errors import SmartmeterError
 
 NEWEST = "SELECT toUnixTimestamp(max(window_end)), count() FROM meter_minute_trend"
@@ -18,18 +18,19 @@ STALE_AFTER_S = 3600
 SPAN_MAX_S = 366 * 86400
 CONCURRENT = 4
 """Queries at once; the embedded front runs eight, and others want some."""
-MARKED = {"timeseries"}
 WALL_CLOCK = {"smartmeter-pipeline"}
 """Dashboards about the system itself: their newest figure is always of now."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the page asks for: `until` is auto, now, newest, or an instant in UTC; None takes the dashboard's span."""
+    """What the page asks for; `until` is auto, now, newest, or an instant in `zone`, no span is the dashboard's own."""
 
     until: str = "auto"
     span_s: int | None = None
     chosen: Mapping[str, Sequence[str]] | None = None
+    zone: str = "utc"
+    """As Grafana names it: utc, or an IANA name."""
 
 
 def answer(page: Page, wish: Wish, ask: Ask, now: datetime) -> dict[str, Any]:
@@ -40,21 +41,26 @@ def answer(page: Page, wish: Wish, ask: Ask, now: datetime) -> dict[str, Any]:
     time = _time(page, wish, ask, now)
     variables = choose(page.variables, wish.chosen or {}, time, ask)
     values = {name: value for name, (value, _) in variables.items()}
-    marks = [mark for each in page.marks for mark in marks_of(ask_marks(each, time, values, ask))]
+    marks = {
+        panel: marks_of(ask_marks(each, time, values, ask)) for each in page.marks for panel in sorted(each.panels)
+    }
     with ThreadPoolExecutor(CONCURRENT) as pool:
-        drawn = list(pool.map(lambda panel: _drawn(panel, time, values, ask, marks), page.panels))
+        drawn = list(pool.map(lambda panel: _drawn(panel, time, values, ask, marks.get(panel.id, [])), page.panels))
+    zone = zone_of(time)
     return {
         "uid": page.uid,
         "title": page.title,
         "description": page.description,
-        "start": f"{time.start:%Y-%m-%d %H:%M:%S}",
-        "end": f"{time.end:%Y-%m-%d %H:%M:%S}",
+        "start": f"{time.start.astimezone(zone):%Y-%m-%d %H:%M:%S}",
+        "end": f"{time.end.astimezone(zone):%Y-%m-%d %H:%M:%S}",
+        "zone": str(zone),
         "span": wish.span_s or page.span_s,
         "variables": [
             {
                 "name": each.name,
                 "label": each.label,
                 "description": each.description,
+                "multi": each.is_multi,
                 "options": variables[each.name][1],
                 "values": list(values[each.name].values),
                 "all": values[each.name].is_all,
@@ -65,24 +71,24 @@ def answer(page: Page, wish: Wish, ask: Ask, now: datetime) -> dict[str, Any]:
     }
 
 
-def _drawn(panel: Panel, time: TimeRange, values: Mapping[str, Value], ask: Ask, marks: list[Any]) -> dict[str, Any]:
+def _drawn(panel: Panel, time: TimeRange, values: Mapping[str, Value], ask: Ask, marks: list[Mark]) -> dict[str, Any]:
     told = {
         "id": panel.id,
+        "kind": panel.kind,
         "title": panel.title,
         "description": panel.description,
-        "unit": SUFFIXES[panel.unit],
         "position": panel.position,
-        "reason": panel.no_data,
-        "figure": None,
+        "empty": panel.no_data,
+        "body": None,
         "error": "",
     }
+    if panel.kind == ROW:
+        return told
     try:
         found = ask_panel(panel, time, values, ask)
     except SmartmeterError as error:
         return told | {"error": str(error)}
-    if is_empty(found):
-        return told
-    return told | {"figure": figure(found, time, marks if panel.kind in MARKED else ())}
+    return told if is_empty(found) else told | {"body": figure(found, time, marks)}
 
 
 def _time(page: Page, wish: Wish, ask: Ask, now: datetime) -> TimeRange:
@@ -90,7 +96,9 @@ def _time(page: Page, wish: Wish, ask: Ask, now: datetime) -> TimeRange:
     end = now
     if wish.until not in {"auto", "now", "newest"}:
         try:
-            end = datetime.fromisoformat(wish.until).replace(tzinfo=UTC)
+            end = datetime.fromisoformat(wish.until).replace(
+                tzinfo=ZoneInfo("UTC" if wish.zone == "utc" else wish.zone)
+            )
         except ValueError as error:
             raise SmartmeterError(
                 f"until {wish.until!r}: write now, newest, or an instant such as 2026-01-31T12:00"
@@ -100,7 +108,7 @@ def _time(page: Page, wish: Wish, ask: Ask, now: datetime) -> TimeRange:
         if newest and (wish.until == "newest" or (now - newest).total_seconds() > STALE_AFTER_S):
             end = newest
     end = end.astimezone(UTC).replace(microsecond=0)
-    return TimeRange(end - timedelta(seconds=span_s), end)
+    return TimeRange(end - timedelta(seconds=span_s), end, wish.zone)
 
 
 def _newest(frame: Frame) -> datetime | None:

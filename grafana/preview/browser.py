@@ -15,7 +15,11 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--hide-scrollbars"),
 )
-SIZE = {"width": 1500, "height": 950}
+HEIGHT = 900
+WIDTHS = (1280, 1920, 390)
+"""A small screen, a large one, and a phone."""
+THEMES = ("light", "dark")
+SIZE = {"width": 1500, "height": HEIGHT}
 DRAWN_WITHIN_MS = 120_000
 
 
@@ -42,10 +46,10 @@ def browser() -> Iterator["Browser"]:
             running.close()
 
 
-def show(page: "Page", url: str, uid: str) -> None:
+def show(page: "Page", url: str, uid: str, theme: str = "light") -> None:
     """Go to a dashboard, and return when every panel of it is drawn."""
     page.goto("about:blank")  # else a new fragment alone would not load the page anew
-    page.goto(f"{url}#{uid}")
+    page.goto(f"{url}?theme={theme}#{uid}")
     wait_drawn(page, uid)
 
 

@@ -1,25 +1,26 @@
-"""A panel's answer to a plotly figure, as plain values (`data`, `layout`); nothing here asks or serves."""
+"""A panel's answer to what the page draws, as plain values: plotly's data and layout, numbers, or a table."""
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from grafana.data import Answer, Frame
 from grafana.macros import TimeRange
-from grafana.panels import Panel
-from grafana.preview.units import SUFFIXES, text
+from grafana.palette import DIGITS
+from grafana.panels import Field, Panel
+from grafana.preview.series import Series, legend_of, link_of, series_of, step_color
+from grafana.preview.units import text
 
 Figure = dict[str, Any]
-COLORS = {"green": "#3f8f4f", "yellow": "#b58900", "red": "#c4314b", "orange": "#d9822b"}
-SERIES = (
-    *("#3b6fb6", "#e08a3c", "#4c9a5b", "#b4545e", "#7e63b8", "#8a6d4f", "#c86fb1", "#6b7280", "#9a9a2f", "#2fa3b3"),
-    *("#1f4e8c", "#b3611d", "#2f6b3d", "#873a44", "#58449a", "#5f4a34"),
-)
-FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
-GRID = "#e6e8eb"
+Mark = tuple[datetime, datetime, str]
+TICKS = 5
 NAMED_MAX = 40
 """Rows of a heat map that are still named one by one."""
-Mark = tuple[datetime, datetime, str]
+POINTS_MAX = 60
+"""Up to so many points each is drawn as a dot, too."""
+SYMLOG_DECADES = 12
 
 
 def is_empty(answer: Answer) -> bool:
@@ -29,136 +30,239 @@ def is_empty(answer: Answer) -> bool:
 
 def figure(answer: Answer, time: TimeRange, marks: Sequence[Mark] = ()) -> Figure:
     """The panel drawn; `marks` are shaded where the panel has a time axis."""
-    draw = {
+    draw: dict[str, Callable[[Answer, TimeRange, Sequence[Mark]], Figure]] = {
         "timeseries": _time_series,
+        "state-timeline": _timeline,
         "stat": _stat,
         "table": _table,
         "barchart": _bar_chart,
         "heatmap": _heat_map,
-    }[answer.panel.kind]
-    return draw(answer, time, marks)
+    }
+    return draw[answer.panel.kind](answer, time, marks)
 
 
-def series_of(frame: Frame) -> dict[str, tuple[list[datetime], list[float | None]]]:
-    """The series of long rows, as the plugin makes them: the first column is time, text columns are labels.
-
-    A series is named by its labels, and by its column's name where the frame has several columns of numbers.
-    """
-    labels = [at for at, kind in enumerate(frame.types) if "String" in kind]
-    numbers = [at for at in range(1, len(frame.columns)) if at not in labels]
-    found: dict[str, tuple[list[datetime], list[float | None]]] = {}
-    for row in frame.rows:
-        named = " · ".join(_label(frame.columns[at], row[at]) for at in labels)
-        for at in numbers:
-            parts = [named] if named else []
-            if len(numbers) > 1 or not named:
-                parts.append(_column(frame.columns[at]))
-            times, values = found.setdefault(" · ".join(parts), ([], []))
-            times.append(row[0])
-            values.append(row[at])
-    return found
+def zone_of(time: TimeRange) -> ZoneInfo:
+    """The time zone in which the page shows times."""
+    return ZoneInfo("UTC" if time.zone == "utc" else time.zone)
 
 
 def with_gaps(
-    times: Sequence[datetime], values: Sequence[float | None], step_s: float
-) -> tuple[list[str], list[float | None]]:
-    """Points with a hole wherever the next one is more than one step away, so that no line hides what is missing."""
-    drawn_at: list[str] = []
+    times: Sequence[datetime], values: Sequence[float | None], longest_ms: float
+) -> tuple[list[datetime], list[float | None]]:
+    """Points with a hole where the next one is further away than `longest_ms`: a line over it would be made up."""
+    drawn_at: list[datetime] = []
     drawn: list[float | None] = []
     for number, (at, value) in enumerate(zip(times, values, strict=True)):
-        if number and (at - times[number - 1]).total_seconds() > 1.5 * step_s:
-            drawn_at.append(_stamp(times[number - 1]))
+        if number and (at - times[number - 1]).total_seconds() * 1000 > longest_ms:
+            drawn_at.append(times[number - 1])
             drawn.append(None)
-        drawn_at.append(_stamp(at))
+        drawn_at.append(at)
         drawn.append(value)
     return drawn_at, drawn
 
 
 def _time_series(answer: Answer, time: TimeRange, marks: Sequence[Mark]) -> Figure:
     panel = answer.panel
-    as_bars = panel.custom.get("drawStyle") == "bars"
-    traces: list[Figure] = []
-    for frame in answer.frames:
-        for name, (times, values) in series_of(frame).items():
-            color = SERIES[len(traces) % len(SERIES)]
-            traces.append(
-                _bars(name, times, values, answer.step_s, color)
-                if as_bars
-                else _line(name, times, values, answer.step_s, color)
-            )
-    layout = _layout(panel)
-    layout["xaxis"] = {"type": "date", "range": [_stamp(time.start), _stamp(time.end)], "gridcolor": GRID}
+    custom = panel.defaults.get("custom") or {}
+    series = [each for frame in answer.frames for each in series_of(panel, frame)]
+    as_bars, is_log = custom.get("drawStyle") == "bars", (custom.get("scaleDistribution") or {}).get("type") == "symlog"
+    scale = _symlog if is_log else _linear
+    zone = zone_of(time)
+    draw = _bars if as_bars else _line
+    traces = [draw(each, answer.step_s, scale, zone) for each in series]
+    limits = [s for s in panel.field("").steps if s.value is not None] if _limits_are_drawn(custom) else []
+    low, high = _range(panel, series, as_bars)
+    layout = _layout(_time_axis(time), _axis(panel.field(""), low, high, is_log))
     if as_bars:
-        layout["barmode"] = "stack"
-        layout["yaxis"] |= {"rangemode": "tozero"}
-        if not any(value for trace in traces for value in trace["y"]):
-            layout["yaxis"]["range"] = [0, 1]
+        layout |= {"barmode": "relative", "bargap": 0}
+    layout["shapes"] = [_limit(step.value or 0, step.color) for step in limits]
     layout["hovermode"] = "x unified" if len(traces) <= 16 else "closest"
-    layout["showlegend"] = True
-    limits = [(step.value, step.color) for step in panel.steps if step.value is not None]
-    if panel.custom.get("thresholdsStyle", {}).get("mode", "off") != "off":
-        layout["shapes"] = [_limit(value) for value, _ in limits]
-        layout["annotations"] = [_limit_label(value, panel.unit) for value, _ in limits]
-        low, high = panel.custom.get("axisSoftMin"), panel.custom.get("axisSoftMax")
-        drawn = [v for trace in traces for v in trace["y"] if v is not None]
-        layout["yaxis"]["range"] = [min([low, *drawn]) - 1, max([high, *drawn]) + 1]
-    layout.setdefault("shapes", []).extend(_shade(mark) for mark in marks)
+    layout["shapes"] += [_shade(mark, zone) for mark in marks]
     if marks:
-        traces.append(_mark_points(marks))
+        traces.append(_mark_points(marks, zone))
         layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
-    return {"data": traces, "layout": layout}
+    return {"plot": {"data": traces, "layout": layout}, "legend": legend_of(panel, series)}
 
 
-def _line(name: str, times: Sequence[datetime], values: Sequence[float | None], step_s: float, color: str) -> Figure:
-    x, y = with_gaps(times, values, step_s)
-    mode = "lines+markers" if len(times) <= 60 else "lines"
-    line = {"color": color, "width": 1.5}
-    return {"type": "scatter", "mode": mode, "name": name, "x": x, "y": y, "line": line, "marker": {"size": 4}}
+def _limits_are_drawn(custom: Mapping[str, Any]) -> bool:
+    return bool((custom.get("thresholdsStyle") or {}).get("mode", "off") != "off")
 
 
-def _bars(name: str, times: Sequence[datetime], values: Sequence[float | None], step_s: float, color: str) -> Figure:
-    width = {"width": step_s * 1000 * 0.9, "offset": step_s * 1000 * 0.05}
+def _linear(value: float) -> float:
+    return value
+
+
+def _symlog(value: float) -> float:
+    """Grafana's symlog axis with a threshold of 1, near enough: linear below, logarithmic above."""
+    return math.copysign(math.log10(1 + abs(value)), value)
+
+
+def _line(series: Series, _step_s: int, scale: Callable[[float], float], zone: ZoneInfo) -> Figure:
+    custom = series.look.custom
+    times, values = with_gaps(series.times, series.values, custom.get("insertNulls") or math.inf)
+    shown = [value for value in series.values if value is not None]
+    dash = "dash" if (custom.get("lineStyle") or {}).get("fill") == "dash" else "solid"
     return {
-        "type": "bar", "name": name, "x": [_stamp(at) for at in times], "y": list(values),
-        "marker": {"color": color}, **width,
+        "type": "scatter", "mode": "lines+markers" if len(shown) <= POINTS_MAX else "lines", "name": series.name,
+        "x": [_stamp(at, zone) for at in times], "y": [None if v is None else scale(v) for v in values],
+        "line": {"color": series.color, "width": custom.get("lineWidth", 1) + 0.4, "dash": dash},
+        "marker": {"size": 4}, "connectgaps": bool(custom.get("spanNulls")), **_hover(series, values),
     }  # fmt: skip
 
 
-def _stat(answer: Answer, _time: TimeRange, _marks: Sequence[Mark]) -> Figure:
-    panel, frame = answer.panel, answer.frames[0]
-    row = frame.rows[-1]
-    width = 1 / len(row)
-    annotations: list[Figure] = []
-    for at, (column, value) in enumerate(zip(frame.columns, row, strict=True)):
-        middle = (at + 0.5) * width
-        color = _step_color(panel, value)
-        shown = text(value, panel.units.get(column, panel.unit), panel.decimals)
-        annotations.append(_words(shown, middle, 0.58, 28 if len(row) == 1 else 19, color))
-        if len(row) > 1:
-            annotations.append(_words(_column(column), middle, 0.08, 11, "#5b6470"))
-    layout = _layout(panel) | {"annotations": annotations, "margin": {"l": 4, "r": 4, "t": 4, "b": 4}}
-    layout["xaxis"] = layout["yaxis"] = {"visible": False, "range": [0, 1]}
-    return {"data": [], "layout": layout}
+def _bars(series: Series, step_s: int, _scale: Callable[[float], float], zone: ZoneInfo) -> Figure:
+    """Bars that begin at their time, in Grafana's share of the least distance between two."""
+    distances = [(b - a).total_seconds() for a, b in zip(series.times, series.times[1:], strict=False)]
+    width_s = min(distances, default=step_s)
+    return {
+        "type": "bar", "name": series.name, "x": [_stamp(at, zone) for at in series.times], "y": list(series.values),
+        "marker": {"color": series.color, "opacity": 0.85}, "offset": 0,
+        "width": width_s * 1000 * series.look.custom.get("barWidthFactor", 0.6), **_hover(series, series.values),
+    }  # fmt: skip
 
 
-def _table(answer: Answer, _time: TimeRange, _marks: Sequence[Mark]) -> Figure:
-    panel, frame = answer.panel, answer.frames[0]
-    cells = []
-    for at, column in enumerate(frame.columns):
-        unit = panel.units.get(column, panel.unit)
-        # Numbers that name something are no quantities; text() leaves text alone.
-        cells.append(
-            [text(row[at], unit, panel.decimals if isinstance(row[at], float) else None) for row in frame.rows]
+def _hover(series: Series, values: Sequence[float | None]) -> Figure:
+    shown = [text(value, series.look.unit, series.look.decimals) for value in values]
+    return {"customdata": shown, "hovertemplate": "%{customdata}<extra>" + series.name + "</extra>"}
+
+
+def _range(panel: Panel, series: Sequence[Series], stacked: bool) -> tuple[float, float]:
+    """Least and greatest of the value axis: the data's, soft bounds that only widen, hard ones that win."""
+    if stacked:
+        totals: dict[datetime, float] = {}
+        for each in series:
+            for at, value in zip(each.times, each.values, strict=True):
+                totals[at] = totals.get(at, 0) + (value or 0)
+        drawn = list(totals.values())
+    else:
+        drawn = [value for each in series for value in each.values if value is not None]
+    look = panel.field("")
+    soft = [look.custom[name] for name in ("axisSoftMin", "axisSoftMax") if look.custom.get(name) is not None]
+    low, high = min([*drawn, *soft], default=0), max([*drawn, *soft], default=1)
+    low = low if look.least is None else look.least
+    high = high if look.greatest is None else look.greatest
+    return (low, high) if high > low else (low, low + 1)
+
+
+def _axis(look: Field, low: float, high: float, is_log: bool = False) -> Figure:
+    """A value axis with round ticks, printed as the values are."""
+    if is_log:
+        ticks = [0.0] + [10.0**n for n in range(SYMLOG_DECADES) if 10.0 ** (n - 1) < high]
+        return {
+            "range": [_symlog(low), _symlog(ticks[-1])], "tickvals": [_symlog(tick) for tick in ticks],
+            "ticktext": [text(tick, look.unit, look.decimals) for tick in ticks], "automargin": True,
+        }  # fmt: skip
+    step = _round_step((high - low) / TICKS, look.unit)
+    first = math.floor(low / step + 1e-9)
+    last = math.ceil(high / step - 1e-9)
+    ticks = [n * step for n in range(first, last + 1)]
+    least = low if look.least is not None else ticks[0]
+    greatest = high if look.greatest is not None else ticks[-1]
+    decimals = look.decimals
+    if decimals is not None and look.unit not in {"s", "bytes"}:
+        shown = step * 100 if look.unit == "percentunit" else step
+        decimals = max(0, min(decimals, -math.floor(math.log10(shown) + 1e-9)))
+    return {
+        "range": [least, greatest], "tickvals": ticks, "ticktext": [text(t, look.unit, decimals) for t in ticks],
+        "automargin": True,
+    }  # fmt: skip
+
+
+def _round_step(least: float, unit: str) -> float:
+    if unit == "bytes" and least >= 1:
+        return float(2 ** math.ceil(math.log2(least)))
+    if unit == "s" and least > 10:
+        return float(
+            next((s for s in (15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400) if s >= least), 604800)
         )
-    align = ["right" if _is_number(kind) else "left" for kind in frame.types]
-    head = {"values": [f"<b>{_column(c)}</b>" for c in frame.columns], "align": align, "fill": {"color": "#eef1f4"}}
-    body = {"values": cells, "align": align, "height": 22, "fill": {"color": "#ffffff"}, "line": {"color": GRID}}
-    widths = [
-        max([len(_column(c)), *(len(cell) for cell in column[:50])]) + 3
-        for c, column in zip(frame.columns, cells, strict=True)
+    if unit == "locale" and least < 1:
+        return 1.0
+    exponent = math.floor(math.log10(least))
+    return float(next(m for m in (1, 2, 5, 10) if m * 10.0**exponent >= least * 0.999) * 10.0**exponent)
+
+
+def _time_axis(time: TimeRange) -> Figure:
+    zone = zone_of(time)
+    words = "%H:%M:%S" if time.seconds <= 300 else "%H:%M" if time.seconds <= 86_400 else "%m/%d %H:%M"
+    words = words if time.seconds <= 3 * 86_400 else "%m/%d"
+    return {
+        "type": "date",
+        "range": [_stamp(time.start, zone), _stamp(time.end, zone)],
+        "nticks": 7,
+        "tickformat": words,
+    }
+
+
+def _timeline(answer: Answer, time: TimeRange, _marks: Sequence[Mark]) -> Figure:
+    """A row per series; equal neighbours are one piece, which lasts until the next value."""
+    panel, zone = answer.panel, zone_of(time)
+    series = [each for frame in answer.frames for each in series_of(panel, frame)]
+    pieces: dict[str, list[tuple[str, datetime, datetime]]] = {}
+    for each in series:
+        for value, start, end in _pieces(each, answer.step_s):
+            pieces.setdefault(value, []).append((each.name, start, end))
+    texts = panel.field("").texts
+    shown = [value for value in texts if texts[value][1] != "transparent"]
+    traces = [
+        {
+            "type": "bar", "orientation": "h", "name": texts[value][0], "marker": {"color": texts[value][1]},
+            "y": [name for name, _, _ in pieces.get(value, [])],
+            "x": [(end - start).total_seconds() * 1000 for _, start, end in pieces.get(value, [])],
+            "base": [_stamp(start, zone) for _, start, _ in pieces.get(value, [])], "width": 0.8,
+            "hovertemplate": "%{base|%H:%M:%S}<extra>%{y}: " + texts[value][0] + "</extra>",
+        }
+        for value in shown
+    ]  # fmt: skip
+    names = [each.name for each in series]
+    axis = {"type": "category", "categoryorder": "array", "categoryarray": names[::-1], "automargin": True}
+    layout = _layout(_time_axis(time), axis | {"range": [-0.5, len(names) - 0.5]}) | {"barmode": "overlay"}
+    rows = [{"name": texts[value][0], "color": texts[value][1]} for value in shown]
+    return {"plot": {"data": traces, "layout": layout}, "legend": {"place": "list", "rows": rows}}
+
+
+def _pieces(series: Series, step_s: int) -> list[tuple[str, datetime, datetime]]:
+    pieces: list[tuple[str, datetime, datetime]] = []
+    ends = [*series.times[1:], series.times[-1] + timedelta(seconds=step_s)]
+    for at, until, value in zip(series.times, ends, series.values, strict=True):
+        if value is None:
+            continue
+        state = f"{value:g}"
+        if pieces and pieces[-1][0] == state and pieces[-1][2] == at:
+            pieces[-1] = (state, pieces[-1][1], until)
+        else:
+            pieces.append((state, at, until))
+    return pieces
+
+
+def _stat(answer: Answer, time: TimeRange, _marks: Sequence[Mark]) -> Figure:
+    panel, frame = answer.panel, answer.frames[0]
+    told = []
+    for column, value in zip(frame.columns, frame.rows[-1], strict=True):
+        look = panel.field(column)
+        shown = panel.no_data if value is None else text(value, look.unit, look.decimals, zone_of(time))
+        told.append({"name": column, "text": shown, "color": "text" if value is None else step_color(look, value)})
+    return {"stats": told}
+
+
+def _table(answer: Answer, time: TimeRange, _marks: Sequence[Mark]) -> Figure:
+    panel, frame, zone = answer.panel, answer.frames[0], zone_of(time)
+    looks = [panel.field(column) for column in frame.columns]
+    columns = [
+        {"name": column, "right": _is_number(kind), "width": look.custom.get("width")}
+        for column, kind, look in zip(frame.columns, frame.types, looks, strict=True)
     ]
-    layout = _layout(panel) | {"margin": {"l": 4, "r": 4, "t": 4, "b": 4}}
-    return {"data": [{"type": "table", "header": head, "cells": body, "columnwidth": widths}], "layout": layout}
+    cells = [
+        [
+            {
+                "text": text(value, look.unit, look.decimals, zone),
+                "color": step_color(look, value) if value is not None else "text",
+                "link": link_of(look.links, dict(zip(frame.columns, row, strict=True))),
+            }
+            for value, look in zip(row, looks, strict=True)
+        ]
+        for row in frame.rows
+    ]
+    return {"table": {"columns": columns, "rows": cells}}
 
 
 def _bar_chart(answer: Answer, _time: TimeRange, _marks: Sequence[Mark]) -> Figure:
@@ -166,111 +270,86 @@ def _bar_chart(answer: Answer, _time: TimeRange, _marks: Sequence[Mark]) -> Figu
     names = [_short(str(value)) for value in frame.column(panel.options["xField"])]
     numbers = next(at for at, kind in enumerate(frame.types) if _is_number(kind))
     values = [row[numbers] for row in frame.rows]
+    look = panel.field(frame.columns[numbers])
+    shown = [text(value, look.unit, look.decimals) for value in values]
     trace = {
-        "type": "bar", "orientation": "h", "x": values, "y": names, "marker": {"color": SERIES[0]},
-        "text": [text(value, panel.unit, panel.decimals) for value in values], "textposition": "auto",
-        "hovertext": [str(value) for value in frame.column(panel.options["xField"])], "hoverinfo": "text+x",
+        "type": "bar", "orientation": "h", "x": values, "y": names,
+        "marker": {"color": look.color or DIGITS[0], "opacity": 0.85},
+        "text": shown, "textposition": "outside" if look.greatest is None else "auto", "cliponaxis": False,
+        "width": 0.8,
+        "hovertext": [f"{name}: {value}" for name, value in zip(names, shown, strict=True)], "hoverinfo": "text",
     }  # fmt: skip
-    layout = _layout(panel)
-    layout["xaxis"] = layout.pop("yaxis") | {"rangemode": "tozero"}
-    layout["yaxis"] = {"autorange": "reversed", "automargin": True, "type": "category"}
-    return {"data": [trace], "layout": layout}
+    high = max([value for value in values if value is not None], default=1) or 1
+    axis = _axis(look, 0, high if look.greatest is None else look.greatest)
+    # Room for the numbers beside the bars.
+    axis["range"] = [0, high * 1.18 if look.greatest is None else look.greatest]
+    axis["nticks"] = TICKS
+    category = {"autorange": "reversed", "automargin": True, "type": "category"}
+    return {"plot": {"data": [trace], "layout": _layout(axis, category)}, "legend": None}
 
 
 def _heat_map(answer: Answer, time: TimeRange, _marks: Sequence[Mark]) -> Figure:
-    panel, frame = answer.panel, answer.frames[0]
-    series = series_of(frame)
-    times = sorted({at for found, _ in series.values() for at in found})
-    cells = [[dict(zip(*found, strict=True)).get(at) for at in times] for found in series.values()]
-    # Each cell stands for the step that begins at its time; plotly centres cells.
-    centres = [_stamp(datetime.fromtimestamp(at.timestamp() + answer.step_s / 2, UTC)) for at in times]
+    """Cells that end at their row's time, the stronger the more; an exponent of less than 1 lifts the small ones."""
+    panel, zone = answer.panel, zone_of(time)
+    series = [each for frame in answer.frames for each in series_of(panel, frame)]
+    times = series[0].times
+    centres = [_stamp(at - timedelta(seconds=answer.step_s / 2), zone) for at in times]
+    names = [each.name for each in series]
+    cells = [list(each.values) for each in series]
+    greatest = max([value for row in cells for value in row if value is not None], default=1) or 1
+    color, exponent = panel.options["color"]["fill"], panel.options["color"]["exponent"]
+    step = _round_step(greatest / TICKS, panel.field("").unit)
     trace = {
-        "type": "heatmap", "x": centres, "y": list(series), "z": cells, "colorscale": "YlOrRd", "reversescale": True,
-        "zmin": 0, "zmax": max([value for row in cells for value in row if value is not None], default=1) or 1,
-        "colorbar": {"thickness": 12}, "xgap": 1, "ygap": 1,
+        "type": "heatmap", "x": centres, "y": names, "z": cells, "colorscale": _opacities(color, exponent),
+        "zmin": 0, "zmax": greatest, "xgap": 1, "ygap": 1,
+        "colorbar": {"thickness": 10, "len": 0.9, "outlinewidth": 0, "tickformat": ",d", "dtick": step},
+        "hovertemplate": "%{y}: %{z:,}<extra></extra>",
     }  # fmt: skip
-    layout = _layout(panel)
-    layout["xaxis"] = {"type": "date", "range": [_stamp(time.start), _stamp(time.end)]}
-    layout["yaxis"] = {"type": "category", "automargin": True, "showticklabels": len(series) <= NAMED_MAX}
-    return {"data": [trace], "layout": layout}
+    axis = {"type": "category", "automargin": True, "showticklabels": len(series) <= NAMED_MAX, "showgrid": False}
+    time_axis = _time_axis(time)
+    return {"plot": {"data": [trace], "layout": _layout(time_axis, axis)}, "legend": None}
 
 
-def _layout(panel: Panel) -> Figure:
-    suffix = SUFFIXES[panel.unit]
-    axis: Figure = {"gridcolor": GRID, "zerolinecolor": GRID, "automargin": True}
-    if panel.unit == "percentunit":
-        axis |= {"tickformat": ".0%", "rangemode": "tozero"}
-    elif suffix:
-        axis["ticksuffix"] = suffix if panel.unit == "bytes" else f" {suffix}"
-    legend = {"orientation": "h", "y": -0.14, "yanchor": "top", "font": {"size": 10}, "traceorder": "normal"}
-    if panel.options.get("legend", {}).get("placement") == "right":
-        legend = {"orientation": "v", "x": 1.01, "y": 1, "font": {"size": 10}, "traceorder": "normal"}
+def _opacities(color: str, exponent: float, steps: int = 16) -> list[tuple[float, str]]:
+    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    shares = [step / steps for step in range(steps + 1)]
+    return [(share, f"rgba({red},{green},{blue},{share**exponent:.3f})") for share in shares]
+
+
+def _layout(x: Figure, y: Figure) -> Figure:
+    """The page adds the theme's colours."""
     return {
-        "font": {"family": FONT, "size": 11, "color": "#2b3138"},
-        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
-        "margin": {"l": 10, "r": 12, "t": 8, "b": 36},
-        "legend": legend,
-        "showlegend": False, "yaxis": axis, "colorway": list(SERIES),
+        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "margin": {"l": 8, "r": 12, "t": 8, "b": 24},
+        "showlegend": False, "xaxis": x, "yaxis": y,
     }  # fmt: skip
 
 
-def _limit(value: float) -> Figure:
-    line = {"color": COLORS["red"], "width": 1.2, "dash": "dash"}
+def _limit(value: float, color: str) -> Figure:
+    line = {"color": color, "width": 1.2, "dash": "dash"}
     return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value, "line": line}
 
 
-def _limit_label(value: float, unit: str) -> Figure:
-    return {
-        "xref": "paper", "x": 1, "y": value, "text": text(value, unit, 0), "showarrow": False, "xanchor": "right",
-        "yanchor": "bottom", "font": {"color": COLORS["red"], "size": 10},
-    }  # fmt: skip
-
-
-def _shade(mark: Mark) -> Figure:
+def _shade(mark: Mark, zone: ZoneInfo) -> Figure:
     start, end, _ = mark
     return {
-        "type": "rect", "xref": "x", "yref": "paper", "x0": _stamp(start), "x1": _stamp(end), "y0": 0, "y1": 1,
-        "fillcolor": COLORS["orange"], "opacity": 0.18, "line": {"width": 0}, "layer": "below",
+        "type": "rect", "xref": "x", "yref": "paper", "x0": _stamp(start, zone), "x1": _stamp(end, zone),
+        "y0": 0, "y1": 1,
+        "fillcolor": "#808893", "opacity": 0.15, "line": {"width": 0}, "layer": "below",
     }  # fmt: skip
 
 
-def _mark_points(marks: Sequence[Mark]) -> Figure:
+def _mark_points(marks: Sequence[Mark], zone: ZoneInfo) -> Figure:
     """Small triangles on the time axis whose hover tells what the shading is."""
     return {
-        "type": "scatter", "mode": "markers", "name": "anomalies found", "x": [_stamp(start) for start, _, _ in marks],
+        "type": "scatter", "mode": "markers", "name": "anomalies found",
+        "x": [_stamp(start, zone) for start, _, _ in marks],
         "y": [0] * len(marks), "yaxis": "y2", "text": [words for _, _, words in marks],
         "hovertemplate": "%{text}<extra></extra>",
-        "marker": {"symbol": "triangle-up", "size": 7, "color": COLORS["orange"]}, "cliponaxis": False,
+        "marker": {"symbol": "triangle-up", "size": 7, "color": "#808893"}, "cliponaxis": False,
     }  # fmt: skip
 
 
-def _words(words: str, x: float, y: float, size: int, color: str) -> Figure:
-    font = {"size": size, "color": color}
-    place = {"x": x, "y": y, "xref": "paper", "yref": "paper", "xanchor": "center"}
-    return {"text": words, **place, "showarrow": False, "font": font}
-
-
-def _step_color(panel: Panel, value: object) -> str:
-    color = "green"
-    for step in panel.steps:
-        if step.value is None or (isinstance(value, int | float) and value >= step.value):
-            color = step.color
-    return COLORS.get(color, color)
-
-
-def _label(column: str, value: object) -> str:
-    """Ids are named; other labels speak for themselves."""
-    return f"{column} {value}" if column in {"meter", "building"} else str(value)
-
-
-def _column(name: str) -> str:
-    """A column for people: the unit at its end is the axis's, words are apart."""
-    stem, _, last = name.rpartition("_")
-    plain = stem if stem and last in {"kw", "kwh", "v"} else name
-    return plain.replace("_", " ")
-
-
-def _short(name: str, longest: int = 60) -> str:
+def _short(name: str, longest: int = 40) -> str:
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
@@ -278,8 +357,8 @@ def _is_number(kind: str) -> bool:
     return any(word in kind for word in ("Int", "Float", "Decimal"))
 
 
-def _stamp(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+def _stamp(at: datetime, zone: ZoneInfo) -> str:
+    return f"{at.astimezone(zone):%Y-%m-%d %H:%M:%S}"
 
 
 def marks_of(frame: Frame) -> list[Mark]:

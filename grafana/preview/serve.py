@@ -53,7 +53,8 @@ def snapshot(pages: Sequence[Page], wish: Wish, ask: Ask, now: datetime) -> str:
 class Preview:
     """The WSGI application: the page, and one dashboard's answer as JSON. It only reads."""
 
-    def __init__(self, pages: Sequence[Page], ask: Ask, refresh_s: int = REFRESH_S) -> None:
+    def __init__(self, pages: Sequence[Page], ask: Ask, refresh_s: int = REFRESH_S, zone: str = "utc") -> None:
+        self._zone = zone
         self._pages = {page.uid: page for page in pages}
         self._ask = ask
         self._html = html(pages, refresh_s=refresh_s).encode()
@@ -66,20 +67,20 @@ class Preview:
         if page is None:
             return _reply(start_response, HTTPStatus.NOT_FOUND, "text/plain", f"nothing at {path}\n".encode())
         try:
-            told = answer(page, _wish(environ["QUERY_STRING"]), self._ask, datetime.now(UTC))
+            told = answer(page, _wish(environ["QUERY_STRING"], self._zone), self._ask, datetime.now(UTC))
         except SmartmeterError as error:
             log.warning("%s: %s", page.uid, error)
             told = {"error": str(error)}
         return _reply(start_response, HTTPStatus.OK, "application/json", json.dumps(told).encode())
 
 
-def _wish(query: str) -> Wish:
+def _wish(query: str, zone: str) -> Wish:
     given = parse_qs(query)
     span = given.get("span", [""])[0]
     if span and not span.isdecimal():
         raise SmartmeterError(f"span {span!r} is not a number of seconds")
     chosen = {name.removeprefix("var-"): values for name, values in given.items() if name.startswith("var-")}
-    return Wish(given.get("until", ["auto"])[0], int(span) if span else None, chosen)
+    return Wish(given.get("until", ["auto"])[0], int(span) if span else None, chosen, zone)
 
 
 def _reply(start_response: StartResponse, status: HTTPStatus, kind: str, body: bytes) -> Iterable[bytes]:

@@ -33,7 +33,7 @@ class Backoff:
     _told_at: float | None = field(default=None, init=False)
 
     def failed(self, reason: BaseException | str) -> float:
-        """Count a failure; return the seconds to pause before the next attempt. Of an error its first line is told."""
+        """Count a failure; return the seconds to pause before the next attempt. An error is told by its first line."""
         now = self.clock()
         if self.failures == 0:
             self._next_pause_s, self._failing_since, self._told_at = self.first_s, now, None

@@ -15,15 +15,18 @@ from infra.base.settings import Settings
 
 CONNECT_TIMEOUT_S = 5
 QUERY_TIMEOUT_S = 300
+UNKNOWN_DATABASE = "UNKNOWN_DATABASE"
 UNANSWERED = (SmartmeterError, ClickHouseError, RequestException, HTTPError, OSError)
 """What `connect` or a query may raise while ClickHouse is down or goes down: asking again later may help."""
 
 
-def connect(settings: Settings, reader: bool = False) -> Client:
+def connect(settings: Settings, reader: bool = False, database: str | None = None) -> Client:
     """A client without a session, so that threads may share it; it reads and writes at most QUERY_TIMEOUT_S per query.
 
-    Raises SmartmeterError where ClickHouse cannot be reached or refuses the user.
+    `database` defaults to the deployment's. Raises SmartmeterError where ClickHouse cannot be reached, refuses the user
+    or has no such database.
     """
+    database = database or settings.deployment.clickhouse.database
     url = urlsplit(settings.clickhouse_url)
     user = settings.clickhouse_reader_user if reader else settings.clickhouse_user
     password = settings.clickhouse_reader_password if reader else settings.clickhouse_password
@@ -33,7 +36,7 @@ def connect(settings: Settings, reader: bool = False) -> Client:
             host=url.hostname,
             port=url.port or (8443 if secure else 8123),
             secure=secure,
-            database=url.path.strip("/") or "default",
+            database=database,
             username=user,
             password=password.get_secret_value(),
             connect_timeout=CONNECT_TIMEOUT_S,
@@ -41,6 +44,10 @@ def connect(settings: Settings, reader: bool = False) -> Client:
             autogenerate_session_id=False,
         )
     except ClickHouseError as error:
+        if UNKNOWN_DATABASE in str(error):
+            raise SmartmeterError(
+                f"ClickHouse at {settings.clickhouse_url} has no database {database}: run `smartmeter apply`"
+            ) from error
         raise SmartmeterError(
             f"ClickHouse at {settings.clickhouse_url} does not serve user {user} ({first_line(error)}); "
             "is it running, and the password right? See `smartmeter status`"

@@ -24,6 +24,6 @@ def take(columns: Columns, rows: slice | NDArray[np.bool_] | NDArray[np.intp]) -
     return {name: values[rows] for name, values in columns.items()}
 
 
-def concatenate(parts: Sequence[Columns]) -> dict[str, Column]:
-    """The parts one after the other; they have the same columns."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+def concatenate(batches: Sequence[Columns]) -> dict[str, Column]:
+    """The batches one after the other; they have the same columns."""
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]} if batches else {}

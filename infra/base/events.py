@@ -54,8 +54,8 @@ class JsonFormatter(logging.Formatter):
         self._part = part
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {"at": _time(record), "level": record.levelname, "part": self._part, "event": record.getMessage()}
-        return json.dumps({**told, **_fields(self, record)}, default=str, ensure_ascii=False)
+        what = {"at": _time(record), "level": record.levelname, "part": self._part, "event": record.getMessage()}
+        return json.dumps({**what, **_fields(self, record)}, default=str, ensure_ascii=False)
 
 
 def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, object]:

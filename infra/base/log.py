@@ -12,9 +12,12 @@ from typing import NamedTuple, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra.base import kafka_client
+from infra.base.backoff import Backoff
 from infra.base.errors import SmartmeterError
 from infra.base.kafka_connection import KafkaConnection
 
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
+NOT_YET = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 REQUEST_TIMEOUT_S = 15.0
 """How long a broker may take to answer one question."""
 POLL_S = 0.1
@@ -56,15 +59,22 @@ class Log:
     def extents(self, topic: str) -> list[Extent]:
         """Where each partition begins and ends now.
 
-        Raises SmartmeterError if there is no such topic, or if the broker does not answer in REQUEST_TIMEOUT_S.
+        A broker that has just started does not lead its partitions yet: it is asked again. Raises SmartmeterError if
+        there is no such topic, or if the broker does not answer in REQUEST_TIMEOUT_S.
         """
-        try:
-            partitions = partitions_of(self._consumer, topic)
-            if not partitions:
-                raise SmartmeterError(f"Kafka has no topic {topic}; run `smartmeter apply`")
-            return [extent_of(self._consumer, topic, partition) for partition in partitions]
-        except KafkaException as error:
-            raise SmartmeterError(f"Kafka does not answer ({error}); `smartmeter status` tells what runs") from error
+        give_up_at = time.monotonic() + REQUEST_TIMEOUT_S
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        while True:
+            try:
+                partitions = partitions_of(self._consumer, topic)
+                if not partitions:
+                    raise SmartmeterError(f"Kafka has no topic {topic}; run `smartmeter apply`")
+                return [extent_of(self._consumer, topic, partition) for partition in partitions]
+            except KafkaException as error:
+                if error.args[0].code() not in NOT_YET or time.monotonic() > give_up_at:
+                    sentence = f"Kafka does not answer ({error}); `smartmeter status` tells what runs"
+                    raise SmartmeterError(sentence) from error
+                time.sleep(backoff.failed(error))
 
     def produced_at(self, topic: str, extent: Extent) -> datetime | None:
         """The time in the log of the oldest message within an extent; None if it has none."""

@@ -20,12 +20,12 @@ def free_ports(count: int) -> list[int]:
     would sooner or later be given that server's own port, connect to itself, and keep the server from coming back.
     """
     candidates = random.sample(FREE_PORT_RANGE, len(FREE_PORT_RANGE))
-    found = list(itertools.islice(filter(is_free, candidates), count))
-    if len(found) < count:
+    ports = list(itertools.islice(filter(is_free, candidates), count))
+    if len(ports) < count:
         raise SmartmeterError(
             f"no {count} free ports from {FREE_PORT_RANGE.start} to {FREE_PORT_RANGE.stop}: name them"
         )
-    return found
+    return ports
 
 
 def chosen_port(port: int) -> int:

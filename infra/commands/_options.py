@@ -1,15 +1,20 @@
 """Options that several commands share, and settings from options."""
 
+import functools
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from pydantic import BaseModel, ValidationError
 
 from infra.base.settings import DEFAULT_DATA_DIR
+
+if TYPE_CHECKING:
+    from infra.base.settings import Settings
 
 M = TypeVar("M", bound=BaseModel)
 UNIT = re.compile("_(ms|s|v)$")
@@ -23,6 +28,57 @@ data_dir_option = click.option(
     show_envvar=True,
     help="Folder of the embedded stack: its data, logs, ports and passwords.",
 )
+
+
+deployment_option = click.option(
+    "--deployment",
+    envvar="SMARTMETER_DEPLOYMENT",
+    show_envvar=True,
+    metavar="NAME|FILE",
+    help="Its layout: a file of infra/deployments, or another. [default: as the stack was started, or embedded]",
+)
+
+
+@dataclass(frozen=True)
+class Where:
+    """The deployment that a command works on, as --data-dir and --deployment say."""
+
+    data_dir: Path
+    deployment: str | None
+
+    def settings(self) -> "Settings":
+        """Its settings; raises SmartmeterError as `load_settings` does."""
+        from infra.base.settings import load_settings
+
+        return load_settings(self.data_dir, self.deployment)
+
+    def state_dir(self) -> Path:
+        """What the deployment keeps on this machine, also where no stack is."""
+        from infra.base.settings import chosen_deployment, stack_folder, state_dir
+
+        folder = stack_folder(self.data_dir)
+        return state_dir(folder, chosen_deployment(folder, self.deployment))
+
+    def tell_deployment(self, settings: "Settings") -> None:
+        """Say on stderr which deployment it is, where the stack was started with another one."""
+        from infra.base.deployment import deployment_file
+        from infra.base.settings import read_stack
+
+        remembered = read_stack(settings.stack_dir).get("deployment")
+        if remembered and deployment_file(remembered).stem != settings.deployment.name:
+            click.echo(
+                f"This is deployment {settings.deployment.name}; the stack was started with {remembered}.", err=True
+            )
+
+
+def where_options(command: Callable[..., object]) -> Callable[..., object]:
+    """Give a command --data-dir and --deployment; it gets them as `where`."""
+
+    @functools.wraps(command)
+    def with_where(*arguments: object, data_dir: Path, deployment: str | None, **options: object) -> object:
+        return command(*arguments, where=Where(data_dir, deployment), **options)
+
+    return data_dir_option(deployment_option(with_where))
 
 
 class Instant(click.ParamType[int]):

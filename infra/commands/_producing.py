@@ -1,21 +1,19 @@
 """What the producers' commands share: where the readings go, and the summary."""
 
-from pathlib import Path
-
 from rich import box
 from rich.table import Table
 
 from infra.base.clock import instant
 from infra.base.console import stdout_console
+from infra.commands._options import Where
 from producers.run import SendReport
 from producers.settings import SinkSettings
 
 
-def sink_settings(data_dir: Path, schema_version: int) -> SinkSettings:
-    """Where the stack of this directory, or the environment, wants the readings."""
-    from infra.base.settings import load_settings
+def sink_settings(where: Where, schema_version: int) -> SinkSettings:
+    """Where the deployment wants the readings."""
 
-    settings = load_settings(data_dir)
+    settings = where.settings()
     return SinkSettings(
         kafka=settings.kafka,
         topic=settings.kafka_topic,

@@ -2,18 +2,17 @@
 
 import json
 from contextlib import closing
-from pathlib import Path
 
 import click
 
-from infra.commands._options import data_dir_option
+from infra.commands._options import Where, where_options
 
 
 @click.command()
 @click.argument("dataset", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="An object with rows and hash by dataset.")
-@data_dir_option
-def command(dataset: tuple[str, ...], as_json: bool, data_dir: Path) -> None:
+@where_options
+def command(dataset: tuple[str, ...], as_json: bool, where: Where) -> None:
     """Show how many rows each table holds once merged, and a hash of their fields; of DATASET..., or of all.
 
     Two tables with the same rows have the same numbers, whatever order the rows came in and however often: compare
@@ -26,11 +25,10 @@ def command(dataset: tuple[str, ...], as_json: bool, data_dir: Path) -> None:
     """
     from clickhouse.checksum import checksum
     from infra.base.clickhouse_client import connect, query_with
-    from infra.base.settings import load_settings
-    from schemas.manifest import load_datasets
+    from schemas.manifest import load_deployed
 
-    settings = load_settings(data_dir)
-    datasets = load_datasets(raw_topic=settings.kafka_topic)
+    settings = where.settings()
+    datasets = load_deployed(settings)
     if unknown := sorted(set(dataset) - datasets.keys()):
         raise click.UsageError(f"no dataset is named {', '.join(unknown)}: there are {', '.join(datasets)}")
     with closing(connect(settings, reader=True)) as client:

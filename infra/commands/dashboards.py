@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from infra.commands._options import data_dir_option
+from infra.commands._options import Where, where_options
 
 
 @click.group()
@@ -37,16 +37,23 @@ def render(check: bool) -> None:
 
 
 @command.command()
-@data_dir_option
+@where_options
 @click.option("--port", type=click.IntRange(0, 65535), default=3000, show_default=True, help="0: any free one.")
 @click.option("--refresh", "refresh_s", type=click.IntRange(min=0), default=10, show_default=True, help="Seconds.")
+@click.option(
+    "--timezone",
+    "zone",
+    default="UTC",
+    show_default=True,
+    help="Of the site, such as Europe/Paris: when its day begins.",
+)
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write one HTML file with all data in it instead, and end.",
 )
-def preview(data_dir: Path, port: int, refresh_s: int, output: Path | None) -> None:
-    """Show the four dashboards in a browser, without Grafana, from the same JSON and SQL.
+def preview(where: Where, port: int, refresh_s: int, zone: str, output: Path | None) -> None:
+    """Show the dashboards in a browser, without Grafana, from the same JSON and SQL.
 
     The page is served on this machine only and refreshes itself; variables and time are its controls. With --output it
     is written once, as one file that needs no server: what it shows is then fixed. Runs until stopped (Ctrl-C).
@@ -54,23 +61,26 @@ def preview(data_dir: Path, port: int, refresh_s: int, output: Path | None) -> N
     \b
     Example:
       smartmeter dashboards preview
+      smartmeter dashboards preview --timezone Europe/Paris
       smartmeter dashboards preview --output dashboards.html
     """
-    from grafana.preview.run import serve, write
-    from infra.base.settings import load_settings
+    from grafana.preview.run import grafanas_name, serve, write
 
-    settings = load_settings(data_dir)
+    zone = grafanas_name(zone)
+    settings = where.settings()
     if output is not None:
-        write(settings, output)
+        write(settings, output, zone)
         click.echo(f"wrote {output} ({output.stat().st_size / 2**20:.1f} MiB)")
         return
-    serve(settings, port, refresh_s, lambda url: click.echo(f"dashboards: {url}", err=True))
+    serve(settings, port, refresh_s, zone, lambda url: click.echo(f"dashboards: {url}", err=True))
 
 
 @command.command()
-@data_dir_option
+@where_options
+@click.option("--theme", type=click.Choice(["light", "dark"]), default="light", show_default=True)
+@click.option("--width", type=click.IntRange(min=320), default=1500, show_default=True, help="Pixels; a phone has 390.")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-def screenshots(data_dir: Path, folder: Path) -> None:
+def screenshots(where: Where, folder: Path, theme: str, width: int) -> None:
     """Take a picture of each dashboard, FOLDER/<dashboard>.png, with this machine's Chromium.
 
     Needs Chromium (`apt-get install chromium`) and the package playwright.
@@ -80,7 +90,6 @@ def screenshots(data_dir: Path, folder: Path) -> None:
       smartmeter dashboards screenshots docs/images
     """
     from grafana.preview.run import take_pictures
-    from infra.base.settings import load_settings
 
-    for path in take_pictures(load_settings(data_dir), folder):
+    for path in take_pictures(where.settings(), folder, theme, width):
         click.echo(f"{path} ({path.stat().st_size / 1000:.0f} kB)")

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from infra.commands._options import data_dir_option
+from infra.commands._options import Where, where_options
 
 if TYPE_CHECKING:
     from clickhouse.dead_letters.redrive import RedriveOutcome
@@ -37,16 +36,16 @@ def command() -> None:
 
 
 @command.command()
-@data_dir_option
+@where_options
 @click.option("--once", is_flag=True, help="End when every letter that is due now is written.")
 @click.option("--max-share", type=click.FloatRange(0, 1), metavar="SHARE", help="Instead of DEAD_LETTER_MAX_SHARE.")
-def run(data_dir: Path, once: bool, max_share: float | None) -> None:
-    """Write a dead letter for each message that ClickHouse's intake sets aside, until stopped.
+def run(where: Where, once: bool, max_share: float | None) -> None:
+    """Write a dead letter for each message that ClickHouse's intake finds unreadable, until stopped.
 
     Exactly once, also when it is killed and started again. What is down is waited for. When more than
-    DEAD_LETTER_MAX_SHARE (0.05) of the last DEAD_LETTER_WINDOW (10000) messages of a partition are bad, of fewer than
-    DEAD_LETTER_MINIMUM (1000) as of so many, it writes nothing of them and exits 1: look first, then go on with
-    --max-share 1.
+    DEAD_LETTER_MAX_SHARE (0.05) of the last DEAD_LETTER_WINDOW (10000) messages of a partition are unreadable (fewer
+    than DEAD_LETTER_MINIMUM, 1000, count as so many), it writes none of their letters and exits 1: look first, then go
+    on with --max-share 1.
 
     \b
     Example:
@@ -55,23 +54,22 @@ def run(data_dir: Path, once: bool, max_share: float | None) -> None:
     """
     from clickhouse.dead_letters.run import PART, DeadLetterSettings, run_dead_letters
     from infra.base.events import configure
-    from infra.base.settings import load_settings
     from infra.base.signals import stopped_by_signals
 
     configure(PART)
     given = DeadLetterSettings() if max_share is None else DeadLetterSettings(max_share=max_share)
     with stopped_by_signals() as stop:
-        settings = load_settings(data_dir)
+        settings = where.settings()
         total = run_dead_letters(settings, given.limit, stop, once)
     click.echo(f"{total} dead letters written")
 
 
 @command.command("list")
-@data_dir_option
+@where_options
 @click.option("--topic", default="", help="Only letters of this topic (the original's).")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="The newest so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def list_(data_dir: Path, topic: str, limit: int, as_json: bool) -> None:
+def list_(where: Where, topic: str, limit: int, as_json: bool) -> None:
     """List dead letters, the newest first: name, time in the log, reason, when redriven.
 
     \b
@@ -79,7 +77,7 @@ def list_(data_dir: Path, topic: str, limit: int, as_json: bool) -> None:
       smartmeter dead-letters list --topic smart-meter-data
       smartmeter dead-letters list --json | jq -r .letter
     """
-    rows = _query(data_dir, LETTERS, {"topic": topic, "limit": limit})
+    rows = _query(where, LETTERS, {"topic": topic, "limit": limit})
     for topic_, partition, offset, produced_at, reason, value_from, redriven_at in rows:
         name, at = f"{topic_}:{partition}:{offset}", f"{produced_at:%Y-%m-%dT%H:%M:%S}Z"
         again = f"{redriven_at:%Y-%m-%dT%H:%M:%S}Z" if redriven_at else None
@@ -94,8 +92,8 @@ def list_(data_dir: Path, topic: str, limit: int, as_json: bool) -> None:
 
 @command.command()
 @click.argument("letter")
-@data_dir_option
-def show(letter: str, data_dir: Path) -> None:
+@where_options
+def show(letter: str, where: Where) -> None:
     """Show one dead letter whole: why it is here, key, headers and bytes.
 
     \b
@@ -105,7 +103,7 @@ def show(letter: str, data_dir: Path) -> None:
     from clickhouse.dead_letters.letter import parse_origin
     from infra.base.errors import SmartmeterError
 
-    rows = _query(data_dir, LETTER, parse_origin(letter)._asdict())
+    rows = _query(where, LETTER, parse_origin(letter)._asdict())
     if not rows:
         raise SmartmeterError(f"no dead letter is named {letter}; see `smartmeter dead-letters list`")
     key, message, names, values, at, consumer, reason, value_from, topic, partition, offset, redriven_at = rows[0]
@@ -123,10 +121,10 @@ def show(letter: str, data_dir: Path) -> None:
 
 @command.command()
 @click.argument("letters", nargs=-1)
-@data_dir_option
+@where_options
 @click.option("--topic", help="All letters of this topic (the original's) that were not redriven yet.")
 @click.option("--again", is_flag=True, help="Also letters that were redriven before.")
-def redrive(letters: tuple[str, ...], data_dir: Path, topic: str | None, again: bool) -> None:
+def redrive(letters: tuple[str, ...], where: Where, topic: str | None, again: bool) -> None:
     """Send the originals of dead LETTERS to their topics again, with key, value and headers as they were.
 
     For after a mended contract or consumer. Each is sent once, together with a note in the dead-letter topic, in
@@ -140,13 +138,12 @@ def redrive(letters: tuple[str, ...], data_dir: Path, topic: str | None, again: 
     """
     from clickhouse.dead_letters.letter import parse_origin
     from clickhouse.dead_letters.redrive import Redrive
-    from infra.base.settings import load_settings
-    from schemas.manifest import load_datasets
+    from schemas.manifest import load_deployed
 
     if bool(letters) == bool(topic):
         raise click.UsageError("say which: LETTERS by name, or --topic")
-    settings = load_settings(data_dir)
-    redriving = Redrive(load_datasets(raw_topic=settings.kafka_topic), settings.kafka)
+    settings = where.settings()
+    redriving = Redrive(load_deployed(settings), settings.kafka, settings.deployment.prefix)
     wanted = {parse_origin(name) for name in letters} or None
     total = 0
     for outcome in redriving.run(wanted, topic, again):
@@ -169,11 +166,8 @@ def hex_lines(value: bytes) -> list[str]:
     return lines
 
 
-def _query(data_dir: Path, sql: str, parameters: dict[str, Any]) -> Sequence[Sequence[Any]]:
+def _query(where: Where, sql: str, parameters: dict[str, Any]) -> Sequence[Sequence[Any]]:
     from infra.base.clickhouse_client import connect
-    from infra.base.settings import load_settings
 
-    rows: Sequence[Sequence[Any]] = (
-        connect(load_settings(data_dir), reader=True).query(sql, parameters=parameters).result_rows
-    )
+    rows: Sequence[Sequence[Any]] = connect(where.settings(), reader=True).query(sql, parameters=parameters).result_rows
     return rows

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from infra.commands._options import data_dir_option
+from infra.commands._options import Where, where_options
 
 MISSING = ("?", "")
 
@@ -54,7 +54,7 @@ MISSING = ("?", "")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on where the topic ends.")
 @click.option("--schema-version", type=int, default=2, show_default=True, help="Version of the contract to send.")
 @click.option("--rate-limit", type=float, metavar="N", help="Send at most N readings per second.")
-@data_dir_option
+@where_options
 def command(
     file: Path,
     separator: str,
@@ -64,7 +64,7 @@ def command(
     resume: bool,
     schema_version: int,
     rate_limit: float | None,
-    data_dir: Path,
+    where: Where,
     **form: Any,
 ) -> None:
     """Send real readings from a CSV FILE with a header, plain or .gz.
@@ -96,7 +96,7 @@ def command(
         **form,
     )
     throttle = from_options(Throttle, rate_limit=rate_limit)
-    settings = sink_settings(data_dir, schema_version)
+    settings = sink_settings(where, schema_version)
     with stopped_by_signals() as stop, TerminalProgress() as progress:
         report = import_csv(file, options, settings, throttle, resume, stop, progress)
     print_report(report, settings.topic)

@@ -1,20 +1,18 @@
 """`smartmeter metrics`"""
 
-from pathlib import Path
-
 import click
 
-from infra.commands._options import data_dir_option
+from infra.commands._options import Where, where_options
 
 
 @click.command()
-@data_dir_option
+@where_options
 @click.option("--port", type=click.IntRange(0, 65535), default=9108, show_default=True, help="0: any free one.")
 @click.option("--every", "every_s", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Seconds.")
-def command(data_dir: Path, port: int, every_s: float) -> None:
+def command(where: Where, port: int, every_s: float) -> None:
     """Serve the pipeline's figures to Prometheus on one port, and write them to the log as dataset pipeline_metrics.
 
-    Lag per topic and consumer, age of the newest row per table, messages set aside by reason, Spark's batches and
+    Lag per topic and consumer, age of the newest row per table, unreadable messages by reason, Spark's batches and
     state, schema versions, memory. ClickHouse consumes them like every dataset, so they outlive a restart, and the
     dashboard Pipeline shows them. Runs until stopped (Ctrl-C or SIGTERM); parts that are down are told as such.
 
@@ -24,8 +22,7 @@ def command(data_dir: Path, port: int, every_s: float) -> None:
       curl http://127.0.0.1:9108/metrics
     """
     from infra.base.events import configure
-    from infra.base.settings import load_settings
     from infra.operations.metrics.run import PART, run_metrics
 
     configure(PART)
-    run_metrics(load_settings(data_dir), port, every_s)
+    run_metrics(where.settings(), port, every_s)

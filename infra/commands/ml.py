@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from infra.commands._options import data_dir_option
+from infra.commands._options import Where, where_options
 
 CSV_OPTIONS = (
     click.option("--separator", default=";", show_default=True),
@@ -51,7 +51,7 @@ def command() -> None:
 @click.option("--depth", default=10, show_default=True)
 @click.option("--seed", default=7, show_default=True, help="The same history and seed give the same model.")
 @click.option("--json", "as_json", is_flag=True, help="Print the model's manifest as JSON.")
-@data_dir_option
+@where_options
 def train(
     simulate_: bool,
     meters: int,
@@ -61,7 +61,7 @@ def train(
     depth: int,
     seed: int,
     as_json: bool,
-    data_dir: Path,
+    where: Where,
 ) -> None:
     """Train a new version of the model, and judge it on history that it did not see.
 
@@ -75,8 +75,7 @@ def train(
       smartmeter ml train
       smartmeter ml train --simulate --meters 100 --days 10
     """
-    from infra.base.console import stdout_console
-    from infra.base.settings import load_settings
+    from infra.base.console import progress_line, stdout_console
     from infra.commands._options import from_options
     from infra.stack.spark import spark_runtime
     from ml.data import simulated, split_table
@@ -86,18 +85,20 @@ def train(
     from ml.train import train_and_save
 
     parameters = from_options(ForestParameters, trees=trees, depth=depth, seed=seed)
-    if simulate_:
-        tell(f"simulating {meters} meters over {days:g} days")
-        data = simulated(meters, days, seed)
-    else:
-        tell("reading history from ClickHouse")
-        data = split_table(*read_table(load_settings(data_dir), max_windows))
-    version, trained = train_and_save(data, parameters, spark_runtime(), data_dir.absolute(), tell)
+    state_dir = where.state_dir()
+    with progress_line() as line:
+        if simulate_:
+            line.step(f"simulating {meters} meters over {days:g} days")
+            data = simulated(meters, days, seed)
+        else:
+            line.step("reading history from ClickHouse")
+            data = split_table(*read_table(where.settings(), max_windows))
+        version, trained = train_and_save(data, parameters, spark_runtime(), state_dir, line.step)
     if as_json:
         click.echo(json.dumps({"version": version, **trained.manifest}, indent=2))
         return
     print_metrics(trained.manifest["metrics"], stdout_console())
-    click.echo(f"model {version} in {data_dir / 'models' / 'spike_rf_model' / version}")
+    click.echo(f"model {version} in {state_dir / 'models' / 'spike_rf_model' / version}")
 
 
 @command.command()
@@ -116,7 +117,7 @@ def train(
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Where the page with plots goes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @csv_form
-@data_dir_option
+@where_options
 def evaluate(
     version: str | None,
     csv: Path | None,
@@ -128,7 +129,7 @@ def evaluate(
     seed: int,
     output: Path | None,
     as_json: bool,
-    data_dir: Path,
+    where: Where,
     time_column: str,
     separator: str,
     **form: Any,
@@ -145,8 +146,7 @@ def evaluate(
       smartmeter ml evaluate --json | jq .metrics.model.average_precision
       smartmeter ml evaluate --csv household_power_consumption.txt --inject
     """
-    from infra.base.console import stdout_console
-    from infra.base.settings import load_settings
+    from infra.base.console import progress_line, stdout_console
     from infra.commands._options import from_options
     from infra.stack.spark import spark_runtime
     from ml.data import injected
@@ -163,14 +163,15 @@ def evaluate(
             CsvOptions, separator=separator.replace("\\t", "\t"), time_column=time_column or None, **form
         )
         parameters = from_options(ForestParameters, trees=trees, seed=seed)
-        tell(f"injecting anomalies into {csv}")
-        found = on_injected(injected(csv, test_csv, options, seeds, seed), parameters, spark_runtime(), tell)
+        with progress_line() as line:
+            line.step(f"injecting anomalies into {csv}")
+            found = on_injected(injected(csv, test_csv, options, seeds, seed), parameters, spark_runtime(), line.step)
         importance = found.figures["model"]["importance"]
     else:
-        model = newest(data_dir.absolute(), version)
-        found = on_table(model, *read_table(load_settings(data_dir), max_windows))
+        model = newest(where.state_dir(), version)
+        found = on_table(model, *read_table(where.settings(), max_windows))
         importance = model.manifest["importance"]
-    page = output or data_dir.absolute() / "reports" / "ml-evaluate.html"
+    page = output or where.state_dir() / "reports" / "ml-evaluate.html"
     write_page(found, importance, page)
     if as_json:
         click.echo(json.dumps({**found.figures, "page": str(page)}, indent=2))
@@ -180,8 +181,8 @@ def evaluate(
 
 
 @command.command()
-@data_dir_option
-def predict(data_dir: Path) -> None:
+@where_options
+def predict(where: Where) -> None:
     """Predict anomalies on the stream until stopped (Ctrl-C or SIGTERM).
 
     It reads anomaly_prediction_features and emits one result per meter, window and model version to
@@ -195,15 +196,9 @@ def predict(data_dir: Path) -> None:
       smartmeter subscribe anomaly_prediction_results
     """
     from infra.base.events import configure
-    from infra.base.settings import load_settings
     from infra.base.signals import stopped_by_signals
     from ml.predict import PART, run_predict
 
     configure(PART)
     with stopped_by_signals() as stop:
-        run_predict(load_settings(data_dir), stop)
-
-
-def tell(sentence: str) -> None:
-    """What goes on, on stderr."""
-    click.echo(sentence, err=True)
+        run_predict(where.settings(), stop)

@@ -1,18 +1,16 @@
 """`smartmeter rebuild`"""
 
-from pathlib import Path
-
 import click
 
-from infra.commands._options import data_dir_option
+from infra.commands._options import Where, where_options
 
 
 @click.command()
 @click.argument("dataset", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every dataset.")
 @click.option("--allow-incomplete", is_flag=True, help="Also where retention has removed the topic's beginning.")
-@data_dir_option
-def command(dataset: tuple[str, ...], every: bool, allow_incomplete: bool, data_dir: Path) -> None:
+@where_options
+def command(dataset: tuple[str, ...], every: bool, allow_incomplete: bool, where: Where) -> None:
     """Fill the ClickHouse tables of DATASET... anew from their topics, while the old ones serve.
 
     A shadow table reads the topic from its beginning with a consumer group of its own. When it accounts for every
@@ -24,20 +22,20 @@ def command(dataset: tuple[str, ...], every: bool, allow_incomplete: bool, data_
       smartmeter rebuild meter_minute_trend
       smartmeter rebuild --all
     """
+    from infra.base.console import progress_line
     from infra.base.errors import SmartmeterError
-    from infra.base.settings import load_settings
     from infra.operations.rebuild import Rebuilding
-    from schemas.manifest import load_datasets
+    from schemas.manifest import load_deployed
 
     if every == bool(dataset):
         raise click.UsageError("name datasets, or say --all")
-    settings = load_settings(data_dir)
-    datasets = load_datasets(raw_topic=settings.kafka_topic)
+    settings = where.settings()
+    datasets = load_deployed(settings)
     if unknown := sorted(set(dataset) - datasets.keys()):
         raise SmartmeterError(f"no dataset is named {', '.join(unknown)}: there are {', '.join(datasets)}")
-    rebuilding = Rebuilding(settings, datasets, lambda line: click.echo(line, err=True))
     for name in datasets if every else dataset:
-        rebuilt = rebuilding.rebuild(datasets[name], allow_incomplete)
+        with progress_line() as line:
+            rebuilt = Rebuilding(settings, datasets, line).rebuild(datasets[name], allow_incomplete)
         before = "there was none" if rebuilt.before is None else f"before {rebuilt.before}"
         same = "" if rebuilt.before is None else (", equal" if rebuilt.before == rebuilt.after else ", DIFFERENT")
         click.echo(f"{name}: {before}; now {rebuilt.after}{same}")

@@ -1,21 +1,19 @@
 """`smartmeter repair`"""
 
-from pathlib import Path
-
 import click
 
-from infra.commands._options import Instant, data_dir_option
+from infra.commands._options import Instant, Where, where_options
 
 
 @click.command()
-@data_dir_option
+@where_options
 @click.option("--late", "only_late", is_flag=True, help="The hours in which closed windows lack readings.")
 @click.option("--open", "only_open", is_flag=True, help="The windows that the stream still holds open.")
 @click.option("--from", "start", type=Instant(), help="From this time on (UTC unless it has an offset).")
 @click.option("--to", "end", type=Instant(), help="Up to before this time.")
 @click.option("--allow-incomplete", is_flag=True, help="Also where retention has removed readings.")
 def command(
-    data_dir: Path, only_late: bool, only_open: bool, start: int | None, end: int | None, allow_incomplete: bool
+    where: Where, only_late: bool, only_open: bool, start: int | None, end: int | None, allow_incomplete: bool
 ) -> None:
     """Recompute windows from the raw topic, and emit them anew.
 
@@ -31,19 +29,20 @@ def command(
       smartmeter repair --open
       smartmeter repair --from 2026-01-05 --to 2026-01-06
     """
-    from infra.base.settings import load_settings
+    from infra.base.console import progress_line
     from infra.operations.repair import Repairing, print_recomputed
     from stream_processing.repair import Span
-    from stream_processing.settings import StreamSettings
+    from stream_processing.settings import stream_settings
 
     if [only_late, only_open, bool(start or end)].count(True) != 1:
         raise click.UsageError("say which windows: --late, or --open, or --from and --to (one of them suffices)")
-    settings = load_settings(data_dir)
-    repairing = Repairing(settings, StreamSettings(), lambda line: click.echo(line, err=True))
-    if only_late:
-        recomputed = repairing.late()
-    elif only_open:
-        recomputed = repairing.open(allow_incomplete)
-    else:
-        recomputed = repairing.span(Span.of_ms(start, end), allow_incomplete)
+    settings = where.settings()
+    with progress_line() as line:
+        repairing = Repairing(settings, stream_settings(settings.deployment), line)
+        if only_late:
+            recomputed = repairing.late()
+        elif only_open:
+            recomputed = repairing.open(allow_incomplete)
+        else:
+            recomputed = repairing.span(Span.of_ms(start, end), allow_incomplete)
     print_recomputed(recomputed)

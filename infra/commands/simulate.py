@@ -1,10 +1,8 @@
 """`smartmeter simulate`"""
 
-from pathlib import Path
-
 import click
 
-from infra.commands._options import Instant, data_dir_option
+from infra.commands._options import Instant, Where, where_options
 
 
 @click.command()
@@ -50,7 +48,7 @@ from infra.commands._options import Instant, data_dir_option
     metavar="SECONDS",
     help="Event time under way at once: so far apart may partitions be.",
 )
-@data_dir_option
+@where_options
 def command(
     backfill: float | None,
     from_ms: int | None,
@@ -67,7 +65,7 @@ def command(
     schema_version: int,
     rate_limit: float | None,
     chunk_s: float,
-    data_dir: Path,
+    where: Where,
 ) -> None:
     """Send the readings of simulated meters, of a past period, live, or both.
 
@@ -114,7 +112,7 @@ def command(
         anomalies=from_options(Anomalies().scaled, factor=anomalies),
     )
     throttle = from_options(Throttle, chunk_s=chunk_s, rate_limit=rate_limit)
-    settings = sink_settings(data_dir, schema_version)
+    settings = sink_settings(where, schema_version)
     with stopped_by_signals() as stop, TerminalProgress() as progress:
         report = simulate(simulation, settings, period, throttle, stop, progress)
     print_report(report, settings.topic)

@@ -2,18 +2,17 @@
 
 import json
 import sys
-from pathlib import Path
 
 import click
 
-from infra.commands._options import data_dir_option
+from infra.commands._options import Where, where_options
 
 
 @click.command()
-@data_dir_option
+@where_options
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of tables.")
-def command(data_dir: Path, as_json: bool) -> None:
-    """Show how everything is: parts, lag of each consumer, newest rows, what was late, set aside or repeated.
+def command(where: Where, as_json: bool) -> None:
+    """Show how everything is: parts, lag of each consumer, newest rows, what was late, unreadable or repeated.
 
     Each part with its version, uptime and memory; each consumer's lag behind its topic; the newest row of each table;
     late rows, messages that could not be read, repeated readings; the last verify. What does not answer is named.
@@ -27,7 +26,7 @@ def command(data_dir: Path, as_json: bool) -> None:
     from infra.operations.status import overview
     from infra.operations.status_table import print_overview
 
-    told = overview(data_dir)
+    told = overview(where.data_dir, where.deployment)
     if as_json:
         click.echo(json.dumps(told.as_json(), indent=2))
     else:

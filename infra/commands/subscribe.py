@@ -4,12 +4,11 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from infra.commands._options import data_dir_option
+from infra.commands._options import Where, where_options
 
 if TYPE_CHECKING:
     from infra.base.topic_reader import Start
@@ -39,7 +38,7 @@ class StartType(click.ParamType[Any]):
 
 @click.command()
 @click.argument("dataset")
-@data_dir_option
+@where_options
 @click.option(
     "--from",
     "start",
@@ -54,7 +53,9 @@ class StartType(click.ParamType[Any]):
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="End after N records.")
 @click.option("--until-end", is_flag=True, help="End where the topic ends now.")
-@click.option("--group", help="Consumer group: go on where it was, and share the partitions with its members.")
+@click.option(
+    "--group", help="Consumer group, after the deployment's prefix: go on where it was, sharing the partitions."
+)
 @click.option("--merge", is_flag=True, help="Leave out rows that a row with more events has replaced already.")
 @click.option(
     "--on-error",
@@ -65,7 +66,7 @@ class StartType(click.ParamType[Any]):
 )
 def command(
     dataset: str,
-    data_dir: Path,
+    where: Where,
     start: "Start",
     meter: int | None,
     building: int | None,
@@ -87,19 +88,18 @@ def command(
       smartmeter subscribe raw_data --from 2026-01-05T18:00 --meter 7 --limit 10
       smartmeter subscribe meter_minute_trend --from beginning --until-end --json | jq .power_avg_kw
     """
-    from infra.base.settings import load_settings
     from infra.base.signals import stopped_by_signals
     from schemas.subscription import subscribe
 
-    where = {name: value for name, value in (("meter_id", meter), ("building_id", building)) if value is not None}
+    fields = {name: value for name, value in (("meter_id", meter), ("building_id", building)) if value is not None}
     with stopped_by_signals() as stop:
         subscription = subscribe(
             dataset,
-            load_settings(data_dir),
+            where.settings(),
             start=start,
             group=group,
             merge=merge,
-            where=where,
+            where=fields,
             until_end=until_end,
             stop=stop,
             on_unreadable=_tell if on_error == "skip" else None,

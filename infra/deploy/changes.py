@@ -1,13 +1,14 @@
 """What `plan` finds and `apply` does, as data: a change is one thing that differs, with the steps that mend it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from schemas.avro import Record
 
-Kind = Literal["topic", "subject", "table"]
-Action = Literal["create", "change", "breaking"]
+Kind = Literal["topic", "subject", "database", "table"]
+Action = Literal["create", "change", "breaking", "waiting"]
+"""`breaking`: cannot be changed in place. `waiting`: could be, but rests on something that is breaking."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class CreateTopic:
 
     topic: str
     partitions: int
+    replicas: int
     configs: Mapping[str, str]
 
 
@@ -52,13 +54,20 @@ class ForgetOffsets:
 
 
 @dataclass(frozen=True)
+class CreateDatabase:
+    """Create ClickHouse's database, and use it from then on; nothing is created if it exists."""
+
+    database: str
+
+
+@dataclass(frozen=True)
 class RunSql:
     """Run a statement in ClickHouse; each is one that may be run twice."""
 
     statement: str
 
 
-Step = CreateTopic | SetTopicConfigs | SetCompatibility | RegisterSchema | ForgetOffsets | RunSql
+Step = CreateTopic | SetTopicConfigs | SetCompatibility | RegisterSchema | ForgetOffsets | CreateDatabase | RunSql
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,10 @@ class Detail:
 
 @dataclass(frozen=True)
 class Change:
-    """One topic, subject or dataset's tables that differ; a breaking one has no steps, and `advice` says what to do."""
+    """One topic, subject or dataset's tables that differ.
+
+    One that is breaking or waiting has no steps, and `advice` says what to do.
+    """
 
     kind: Kind
     action: Action
@@ -80,6 +92,15 @@ class Change:
     details: tuple[Detail, ...]
     steps: tuple[Step, ...] = ()
     advice: str = ""
+
+    @property
+    def applicable(self) -> bool:
+        """Whether `apply` can make it."""
+        return self.action in ("create", "change")
+
+    def behind(self, subject: str) -> "Change":
+        """The same change, which waits for a subject that cannot be changed in place."""
+        return replace(self, action="waiting", steps=(), advice=f"waits for subject {subject}, which is breaking")
 
 
 def config_details(declared: Mapping[str, str], actual: Mapping[str, str], prefix: str = "") -> list[Detail]:

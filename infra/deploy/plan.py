@@ -1,24 +1,25 @@
 """What is declared against what is, over topics, subjects and tables. Pure: the deployment is read elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from clickhouse.ddl import Connection, Table
-from infra.deploy.changes import Change
+from infra.deploy.changes import Change, CreateDatabase, Detail
 from infra.deploy.subjects import Subject, subject_change, undeclared_versions
 from infra.deploy.tables import dead_letter_change, table_change, undeclared
-from infra.deploy.topics import Topic, dead_letter_topics, declared_topics, topic_change
+from infra.deploy.topics import Topic, dead_letter_topics, declared_topics, topic_changes
 from schemas.manifest import Dataset
 
 
 @dataclass(frozen=True)
 class Actual:
-    """A deployment as it was found: everything by name, and the schemas of declared subjects only."""
+    """The services as they were found: everything by name, and the schemas of declared subjects only."""
 
     topics: Mapping[str, Topic]
     subjects: Mapping[str, Subject]
     tables: Mapping[str, Table]
+    has_database: bool = True
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,18 @@ class Plan:
 
     @property
     def breaking(self) -> tuple[Change, ...]:
-        """Changes that cannot be made in place; while there is one, nothing is applied."""
+        """Changes that cannot be made in place."""
         return tuple(change for change in self.changes if change.action == "breaking")
+
+    @property
+    def applicable(self) -> tuple[Change, ...]:
+        """What `apply` does."""
+        return tuple(change for change in self.changes if change.applicable)
+
+    @property
+    def left(self) -> tuple[Change, ...]:
+        """What `apply` cannot do: what is breaking, and what waits for that."""
+        return tuple(change for change in self.changes if not change.applicable)
 
     @property
     def exit_code(self) -> int:
@@ -42,22 +53,51 @@ class Plan:
 def make_plan(datasets: Mapping[str, Dataset], connection: Connection, actual: Actual) -> Plan:
     """Compare every dataset's declaration with what is there.
 
-    Topics come first, then subjects, then tables: a table reads a topic with a subject's schemas.
+    Topics come first, then subjects, then tables: a table reads a topic with a subject's schemas. So where a subject is
+    breaking, its dataset's tables wait: they must not read with a schema that is not registered. A topic that is
+    breaking can be read as it is, and nothing waits for it.
     """
-    topics = declared_topics(datasets.values())
-    changes = [topic_change(topic, actual.topics.get(topic.name)) for topic in topics]
-    unmanaged = [f"topic {name}" for name in sorted(actual.topics.keys() - {topic.name for topic in topics})]
-    subjects = {dataset.subject for dataset in datasets.values()}
-    unmanaged += [f"subject {name}" for name in sorted(actual.subjects.keys() - subjects)]
+    deployment = connection.deployment
+    changes: list[Change] = []
+    topics = declared_topics(datasets.values(), deployment.kafka)
+    for topic in topics:
+        changes += topic_changes(topic, actual.topics.get(topic.name))
+    breaking = set()
     for dataset in datasets.values():
-        subject = actual.subjects.get(dataset.subject, Subject(dataset.subject, None, ()))
-        changes.append(subject_change(dataset, subject))
-        unmanaged += undeclared_versions(dataset, subject)
-    changes += [table_change(dataset, connection, actual.tables) for dataset in datasets.values()]
-    dead_letters = dead_letter_topics(datasets.values(), actual.topics)
-    changes.append(dead_letter_change(dead_letters, connection, actual.tables))
-    unmanaged += undeclared(datasets.values(), dead_letters, connection, actual.tables)
-    return Plan(tuple(change for change in changes if change), tuple(unmanaged))
+        if change := subject_change(dataset, _subject(dataset, actual)):
+            changes.append(change)
+            breaking |= {dataset.subject} if change.action == "breaking" else set()
+    if not actual.has_database:
+        changes.append(_new_database(deployment.clickhouse.database))
+    for dataset in datasets.values():
+        if change := table_change(dataset, connection, actual.tables):
+            changes.append(change.behind(dataset.subject) if dataset.subject in breaking else change)
+    dead_letters = dead_letter_topics(datasets.values(), deployment, actual.topics)
+    if change := dead_letter_change(dead_letters, connection, actual.tables):
+        changes.append(change)
+    return Plan(tuple(changes), tuple(_unmanaged(datasets, dead_letters, connection, actual)))
+
+
+def _subject(dataset: Dataset, actual: Actual) -> Subject:
+    return actual.subjects.get(dataset.subject, Subject(dataset.subject, None, ()))
+
+
+def _new_database(name: str) -> Change:
+    return Change("database", "create", name, (Detail("database", "", "new"),), (CreateDatabase(name),))
+
+
+def _unmanaged(
+    datasets: Mapping[str, Dataset], dead_letters: Collection[str], connection: Connection, actual: Actual
+) -> list[str]:
+    """What exists under the deployment's prefix and in its database, and is not declared."""
+    owns = connection.deployment.owns
+    topics = {topic.name for topic in declared_topics(datasets.values(), connection.deployment.kafka)}
+    subjects = {dataset.subject for dataset in datasets.values()}
+    unmanaged = [f"topic {name}" for name in sorted(actual.topics.keys() - topics) if owns(name)]
+    unmanaged += [f"subject {name}" for name in sorted(actual.subjects.keys() - subjects) if owns(name)]
+    for dataset in datasets.values():
+        unmanaged += undeclared_versions(dataset, _subject(dataset, actual))
+    return unmanaged + undeclared(datasets.values(), dead_letters, connection, actual.tables)
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A plan for people: + creates, ~ changes with from → to, ! breaks."""
+"""A plan for people: + creates, ~ changes with from → to, ! is breaking, … waits for what is breaking."""
 
 from rich.console import Console
 from rich.text import Text
@@ -6,8 +6,8 @@ from rich.text import Text
 from infra.deploy.changes import Change, Detail
 from infra.deploy.plan import Plan
 
-HEADINGS = {"topic": "Topics", "subject": "Subjects", "table": "Tables"}
-MARKS = {"create": ("+", "green"), "change": ("~", "yellow"), "breaking": ("!", "bold red")}
+HEADINGS = {"topic": "Topics", "subject": "Subjects", "database": "Database", "table": "Tables"}
+MARKS = {"create": ("+", "green"), "change": ("~", "yellow"), "breaking": ("!", "bold red"), "waiting": ("…", "red")}
 SHOWN_CHARACTERS = 200
 
 
@@ -31,7 +31,8 @@ def summary(plan: Plan) -> str:
     if not plan.changes:
         return "No differences: the deployment is as declared."
     counts = {action: sum(change.action == action for change in plan.changes) for action in MARKS}
-    return f"Plan: {counts['create']} to create, {counts['change']} to change, {counts['breaking']} breaking."
+    waiting = f", {counts['waiting']} waiting for it" if counts["waiting"] else ""
+    return f"Plan: {counts['create']} to create, {counts['change']} to change, {counts['breaking']} breaking{waiting}."
 
 
 def _print_change(change: Change, console: Console) -> None:
@@ -48,6 +49,8 @@ def _print_change(change: Change, console: Console) -> None:
 
 
 def _created(change: Change) -> str:
+    if change.kind == "database":
+        return "new"
     if change.kind == "table":
         return f"{len(change.details)} tables and views, filled from the start of the topic"
     return ", ".join(f"{detail.what} {_short(detail.declared)}" for detail in change.details)

@@ -1,4 +1,4 @@
-"""Which windows are closed: their rows are final, as nothing but a late reading can change them."""
+"""Which windows are closed: only a late reading can still change their rows."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -11,24 +11,25 @@ NewestReading = Callable[[datetime | None], datetime | None]
 
 
 def closed_before(closings: Mapping[str, Closing], newest_reading: NewestReading) -> dict[str, datetime]:
-    """By dataset: a window is closed if it ends by this instant; the epoch where none is. Sources come first.
+    """By dataset the instant up to which its windows are closed: those that end by it are. The epoch: none is.
 
-    It is reckoned from the newest row that each source can have emitted, so a silence of the meters closes nothing.
+    `closings` lists sources before their dependants. The instants follow from the newest row that each source can have
+    emitted, so meters that fall silent close nothing.
     """
-    found: dict[str, datetime] = {}
-    asked: dict[Closing, datetime] = {}
+    closed: dict[str, datetime] = {}
+    answers: dict[Closing, datetime] = {}
     for name, closing in closings.items():
-        if closing not in asked:
-            newest = _newest_row(closing, newest_reading, found.get(closing.source))
-            asked[closing] = EPOCH if newest is None else newest - timedelta(seconds=closing.lateness_s)
-        found[name] = asked[closing]
-    return found
+        if closing not in answers:
+            newest = _newest_row(closing, newest_reading, closed.get(closing.source))
+            answers[closing] = EPOCH if newest is None else newest - timedelta(seconds=closing.lateness_s)
+        closed[name] = answers[closing]
+    return closed
 
 
 def _newest_row(
     closing: Closing, newest_reading: NewestReading, source_closed_before: datetime | None
 ) -> datetime | None:
-    """The time of the source's newest row; the readings themselves are never closed."""
+    """The time of the newest row that the source can have emitted. Readings are a source without windows."""
     if source_closed_before is None:
         return newest_reading(None)
     window = timedelta(seconds=closing.source_window_s)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,8 +20,9 @@ from rich.table import Table
 from clickhouse.dead_letters.run import PART as DEAD_LETTERS
 from grafana.preview.run import PART as PREVIEW
 from infra.base import parts
+from infra.base.console import progress_line
+from infra.base.deployment import EMBEDDED
 from infra.base.errors import SmartmeterError
-from infra.base.wait import until
 from infra.operations.metrics.run import PART as METRICS
 from infra.stack import processes
 from infra.stack.stack import DEFAULT_PORTS, Stack
@@ -29,9 +31,9 @@ from stream_processing.run import PART as STREAM
 from stream_processing.run import read_progress
 
 MARKER = "demo"
-STREAM_STARTS_WITHIN_S = 180.0
-PREVIEW_STARTS_WITHIN_S = 60.0
 SMARTMETER = Path(sys.executable).with_name("smartmeter")
+UNCHANGED_S = "300"
+"""How long verify waits for consumers that are still behind, when nothing changes meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +70,15 @@ class Demo:
         self._clear()
         stack = Stack(self.data_dir)
         try:
-            with self._timed("up"):
-                self._show("up")
-                stack.up(dict.fromkeys(DEFAULT_PORTS, 0))
+            self._up(stack)
             self._command("apply", ["apply"])
-            with self._timed("stream starts"):
-                self._start_part(DEAD_LETTERS, "dead-letters", "run")
-                self._start_part(METRICS, "metrics", "--port", "0")
-                self._start_part(PREVIEW, "dashboards", "preview", "--port", "0")
-                self._start_stream()
+            self._start_services()
             self._tell_preview()
             self._command(*source.past)
             if source.present is not None:
                 # Two hours hold too few anomalies to learn from: the model learns from days simulated for it.
                 self._command("train", ["ml", "train", "--simulate"])
+                self.console.print()
                 self._start_part(PREDICT, "ml", "predict")
                 self._command(*source.present)
             self._command("repair", ["repair", "--open"])
@@ -96,11 +93,10 @@ class Demo:
                 self._tell_preview()
         finally:
             if not keep:
-                with self._timed("down"):
-                    self._show("down")
-                    stack.down()
+                self._down(stack)
         if keep:
-            self.console.print(f"Running on: `smartmeter status --data-dir {self.data_dir}`; `down` stops it.")
+            command = "smartmeter" if shutil.which("smartmeter") else str(SMARTMETER)
+            self.console.print(f"Running on: `{command} status --data-dir {self.data_dir}`; `down` stops it.")
         return bool(report["verified"])
 
     def _clear(self) -> None:
@@ -118,51 +114,95 @@ class Demo:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         (self.data_dir / MARKER).write_text("A demo may empty this directory.\n")
 
+    @property
+    def _where(self) -> list[str]:
+        """Its own directory, and the embedded deployment whatever the environment names."""
+        return ["--data-dir", str(self.data_dir), "--deployment", EMBEDDED]
+
+    def _up(self, stack: Stack) -> None:
+        with self._timed("up"), progress_line() as line:
+            self._show("up")
+            line("starting Kafka, the schema registry and ClickHouse")
+            started = stack.up(dict.fromkeys(DEFAULT_PORTS, 0))
+        self.console.print(f"started {', '.join(started)} in {self.seconds['up']:.0f} s", highlight=False)
+
+    def _start_services(self) -> None:
+        """What runs in the background until the end; returns when every query of the stream runs."""
+        self.console.print()
+        with self._timed("stream starts"), progress_line() as line:
+            self._start_part(DEAD_LETTERS, "dead-letters", "run")
+            self._start_part(METRICS, "metrics", "--port", "0")
+            preview = self._start_part(PREVIEW, "dashboards", "preview", "--port", "0")
+            stream = self._start_part(STREAM, "stream")
+            line("starting Spark's queries")
+            processes.wait_ready(self.data_dir, STREAM, stream, self._stream_runs)
+            line("starting the dashboards")
+            processes.wait_ready(self.data_dir, PREVIEW, preview, lambda: bool(self._preview()))
+        self.console.print(f"the stream runs after {self.seconds['stream starts']:.0f} s", highlight=False)
+
+    def _down(self, stack: Stack) -> None:
+        """Stop everything, however often somebody presses Ctrl-C meanwhile."""
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            with progress_line() as line:
+                line("stopping everything")
+                stack.down()
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _stream_runs(self) -> bool:
+        grains = read_progress(self.data_dir).get("grains", {})
+        return bool(grains) and all(grain["state"] == "running" for grain in grains.values())
+
     def _start_part(self, part: str, *arguments: str) -> psutil.Process:
         """Start `smartmeter ARGUMENTS` in the background, as the part that it records itself as."""
         self._show(*arguments, "&")
-        launch = processes.Launch([str(SMARTMETER), *arguments, "--data-dir", str(self.data_dir)])
+        launch = processes.Launch([str(SMARTMETER), *arguments, *self._where])
         return processes.start(self.data_dir, part, launch)
+
+    def _preview(self) -> str:
+        """Where the dashboards are served; empty as long as they are not."""
+        return parts.recorded_address(self.data_dir, PREVIEW)
 
     def _tell_preview(self) -> None:
         """Name the address of the dashboards, which refresh themselves."""
-        address = until(
-            lambda: parts.recorded_address(self.data_dir, PREVIEW),
-            "the dashboards' preview to be served",
-            PREVIEW_STARTS_WITHIN_S,
-        )
-        self.console.print(f"Dashboards, while it runs: {address}", highlight=False)
-
-    def _start_stream(self) -> None:
-        process = self._start_part(STREAM, "stream")
-
-        def runs() -> bool:
-            if parts.has_ended(process):
-                raise SmartmeterError(f"the stream ended:\n{processes.log_tail(self.data_dir, STREAM)}")
-            grains = read_progress(self.data_dir).get("grains", {})
-            return bool(grains) and all(grain["state"] == "running" for grain in grains.values())
-
-        until(runs, "every query of the stream to run", STREAM_STARTS_WITHIN_S, every_s=0.5)
+        self.console.print(f"Dashboards, while it runs: {self._preview()}", highlight=False)
 
     def _command(self, title: str, arguments: Sequence[str]) -> None:
         with self._timed(title):
+            self.console.print()
             self._show(*arguments)
-            done = subprocess.run([str(SMARTMETER), *arguments, "--data-dir", str(self.data_dir)], check=False)
-            if done.returncode:
-                raise SmartmeterError(f"`smartmeter {' '.join(arguments)}` ended with exit code {done.returncode}")
+            code, _ = self._run(arguments)
+            if code:
+                raise SmartmeterError(f"`smartmeter {' '.join(arguments)}` ended with exit code {code}")
 
     def _verify(self) -> dict[str, Any]:
         with self._timed("verify"):
+            self.console.print()
             self._show("verify")
-            command = [str(SMARTMETER), "verify", "--json", "--data-dir", str(self.data_dir)]
-            done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
-            if not done.stdout:
-                raise SmartmeterError(f"`smartmeter verify` ended with exit code {done.returncode}")
-        report: dict[str, Any] = json.loads(done.stdout)
+            code, output = self._run(["verify", "--json", "--wait", UNCHANGED_S], stdout=subprocess.PIPE)
+            if not output:
+                raise SmartmeterError(f"`smartmeter verify` ended with exit code {code}")
+        report: dict[str, Any] = json.loads(output)
         return report
 
+    def _run(self, arguments: Sequence[str], stdout: int | None = None) -> tuple[int, str]:
+        """The exit code of `smartmeter ARGUMENTS`, and its output if `stdout` is a pipe.
+
+        Ctrl-C in the terminal comes to the demo alone, which asks the command to end: Python would show a traceback
+        for one that came while it starts.
+        """
+        command = [str(SMARTMETER), *arguments, *self._where]
+        with subprocess.Popen(command, stdout=stdout, text=True, process_group=0) as process:
+            try:
+                output, _ = process.communicate()
+            except BaseException:
+                process.terminate()
+                raise
+        return process.returncode, output or ""
+
     def _show(self, *arguments: str) -> None:
-        self.console.print(f"\n[bold]$ smartmeter {' '.join(arguments)}[/bold]", highlight=False)
+        self.console.print(f"[bold]$ smartmeter {' '.join(arguments)}[/bold]", highlight=False, soft_wrap=True)
 
     @contextmanager
     def _timed(self, title: str) -> Iterator[None]:
@@ -171,15 +211,20 @@ class Demo:
         self.seconds[title] = time.monotonic() - started
 
     def _summary(self, report: dict[str, Any], stack: Stack) -> None:
-        table = Table(title="What was counted, and recomputed from the readings", box=box.SIMPLE_HEAD)
-        for title in ("topic and table", "messages", "rows", "replaced", "equal", "open"):
-            table.add_column(title, justify="left" if title.startswith("topic") else "right", no_wrap=True)
+        rows = []
         for name, counts in report["positions"].items():
             values = report["values"].get(name)
             if counts["messages"]:
                 compared = [f"{values['equal']:,}", f"{values['open']:,}"] if values else ["", ""]
-                numbers = [f"{counts[key]:,}" for key in ("messages", "rows", "superseded")]
-                table.add_row(name, *numbers, *compared)
+                rows.append([name, *(f"{counts[key]:,}" for key in ("messages", "rows", "superseded")), *compared])
+        table = Table(title="What was counted, and recomputed from the readings", box=box.SIMPLE_HEAD)
+        table.add_column("topic and table", no_wrap=True)
+        for column, title in enumerate(("messages", "rows", "replaced", "equal", "open"), 1):
+            # On a narrow terminal names are cut, and no number is.
+            width = max(len(text) for text in (title, *(row[column] for row in rows)))
+            table.add_column(title, justify="right", no_wrap=True, min_width=width)
+        for row in rows:
+            table.add_row(*row)
         self.console.print()
         self.console.print(table)
         for failure in report["failures"]:

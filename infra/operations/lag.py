@@ -1,4 +1,4 @@
-"""How far the readers of topics are behind, and waiting until they are not."""
+"""How far the readers of topics are behind, and waiting for them."""
 
 from collections.abc import Callable, Mapping
 
@@ -16,7 +16,7 @@ ADMIN_TIMEOUT_S = 15.0
 
 
 def committed(kafka: KafkaConnection, group: str, topic: str, extents: list[Extent]) -> dict[int, int]:
-    """By partition, the offset that a group reads next; where it has not committed, the partition's beginning."""
+    """By partition, the offset that a group reads next. If it has committed none, the partition's beginning."""
     asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, extent.partition) for extent in extents])
     admin = kafka_client.admin(kafka)
     try:
@@ -24,13 +24,13 @@ def committed(kafka: KafkaConnection, group: str, topic: str, extents: list[Exte
     except KafkaException as error:
         raise SmartmeterError(f"Kafka did not say how far group {group} is: {error.args[0].str()}") from error
     begins = {extent.partition: extent.begin for extent in extents}
-    return {found.partition: max(found.offset, begins[found.partition]) for found in answer.topic_partitions or ()}
+    return {at.partition: max(at.offset, begins[at.partition]) for at in answer.topic_partitions or ()}
 
 
 def messages_behind(log: Log, topic: str, extents: list[Extent], reads_next: Mapping[int, int]) -> int:
-    """Messages within `extents` that a reader has not taken yet, of whose next offsets are given.
+    """Messages within `extents` that a reader has yet to read; `reads_next` has its next offset by partition.
 
-    What only looks like messages at the end of a partition (the marker of a transaction) is not counted.
+    Offsets without a message at the end of a partition (the marker of a transaction) are not counted.
     """
     behind = 0
     for extent in extents:
@@ -41,15 +41,15 @@ def messages_behind(log: Log, topic: str, extents: list[Extent], reads_next: Map
 
 
 def table_behind(kafka: KafkaConnection, log: Log, dataset: Dataset, extents: list[Extent]) -> int:
-    """Messages within `extents` of a dataset's topic that its ClickHouse table has not read yet."""
-    reads_next = committed(kafka, consumer_group(dataset.name), dataset.topic, extents)
+    """Messages within `extents` of a dataset's topic that its ClickHouse table has yet to read."""
+    reads_next = committed(kafka, consumer_group(dataset), dataset.topic, extents)
     return messages_behind(log, dataset.topic, extents, reads_next)
 
 
 def await_read(behind: Callable[[], int], awaited: str, stuck_after_s: float, tell: Callable[[str], None]) -> None:
-    """Return when no message is left, however long that takes; `tell` gets a line whenever the count changes.
+    """Return when no message is left, however long that takes. `tell` gets a line whenever the count changes.
 
-    Raises SmartmeterError, which names what was awaited, when the count stood still for `stuck_after_s` seconds.
+    Raises SmartmeterError, which names `awaited`, if the count does not change for `stuck_after_s` seconds.
     """
     left = behind()
 

@@ -1,8 +1,8 @@
-"""A table thrown away and filled again from its topic, while the old one serves until the new one is proved.
+"""Fills a table anew from its topic, while the old table serves until the new one is proved.
 
-A shadow of the dataset's tables, under the name <dataset>_rebuild and with a consumer group of its own, reads the topic
-from its beginning. When it accounts for every message, both are compared and exchanged. Up to the exchange nothing of
-the old table is touched; a rebuild that was interrupted is run again and begins anew.
+A shadow of the dataset's tables, named <dataset>_rebuild and with a consumer group of its own, reads the topic from its
+beginning. When it accounts for every message, both tables are compared and exchanged. Nothing of the old table is
+touched before the exchange. An interrupted rebuild can be run again and starts from the beginning.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from infra.base.log import Extent, Log
 from infra.base.query import Query
 from infra.base.settings import Settings
 from infra.deploy.changes import ForgetOffsets, RunSql
-from infra.deploy.deployment import Deployment
+from infra.deploy.services import Services
 from infra.deploy.tables import table_change
 from infra.operations.lag import await_read, committed, table_behind
 from schemas.manifest import Dataset
@@ -31,7 +31,8 @@ STUCK_AFTER_S = 600.0
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What was read, and both tables over what both had read; `before` is None where there was no table."""
+    """What was read, and the checksums of both tables over what both had read. `before` is None if there was no
+    table."""
 
     positions: Positions
     before: Checksum | None
@@ -39,12 +40,12 @@ class Rebuilt:
 
 
 class Rebuilding:
-    """Rebuilds tables of one deployment; `tell` gets a line for each thing waited for or done."""
+    """Rebuilds tables of one deployment. `tell` gets a line for each thing waited for or done."""
 
     def __init__(self, settings: Settings, datasets: dict[str, Dataset], tell: Tell) -> None:
         self._settings = settings
         self._datasets = datasets
-        self._deployment = Deployment(settings)
+        self._services = Services(settings)
         self._registry = Registry(settings.schema_registry_url)
         self._tell = tell
 
@@ -71,10 +72,10 @@ class Rebuilding:
         shadow = replace(dataset, name=f"{dataset.name}_rebuild")
         self._drop(shadow)
         try:
-            self._perform([create_statement(table) for table in tables(shadow, self._deployment.connection)])
+            self._perform([create_statement(table) for table in tables(shadow, self._services.connection)])
             extents = log.extents(dataset.topic)
-            for one in (shadow, dataset):
-                self._await(one, log, extents)
+            for each in (shadow, dataset):
+                self._await(each, log, extents)
             positions = self._prove(shadow, extents, query, log)
             before, after = checksums(dataset, (dataset.name, shadow.name), query, extents)
             self._tell(f"{dataset.name}: old {before}; new {after}")
@@ -84,37 +85,38 @@ class Rebuilding:
         return Rebuilt(positions, before, after)
 
     def _swap(self, dataset: Dataset, shadow: Dataset, log: Log) -> None:
-        """Put the shadow's rows in the old table's place, with reading at rest.
+        """Exchange the old table's rows for the shadow's, while neither reads.
 
-        Stopped anywhere in between, both tables are complete, and `smartmeter apply` makes reading go on.
+        If it is stopped anywhere in between, both tables are complete, and `smartmeter apply` starts the reading again.
         """
         old, new = names(dataset.name), names(shadow.name)
         try:
             self._perform([f"DROP TABLE IF EXISTS {name}" for name in (old.intake, old.queue)])
             where_old_stopped = committed(
-                self._settings.kafka, consumer_group(dataset.name), dataset.topic, log.extents(dataset.topic)
+                self._settings.kafka, consumer_group(dataset), dataset.topic, log.extents(dataset.topic)
             )
             self._await(shadow, log, [Extent(partition, 0, offset) for partition, offset in where_old_stopped.items()])
             self._perform([f"DROP TABLE IF EXISTS {name}" for name in (new.intake, new.queue)])
-            for one, other in ((old.table, new.table), (old.unreadable, new.unreadable)):
-                self._perform([f"EXCHANGE TABLES {one} AND {other}"])
+            for current, rebuilt in ((old.table, new.table), (old.unreadable, new.unreadable)):
+                self._perform([f"EXCHANGE TABLES {current} AND {rebuilt}"])
         finally:
             self._repair_reading(dataset)
 
     def _repair_reading(self, dataset: Dataset) -> bool:
-        """Create what is missing of the dataset's tables; true if its rows were: they now come from the beginning."""
-        actual = self._deployment.read(self._datasets).tables
-        change = table_change(dataset, self._deployment.connection, actual)
+        """Create what is missing of the dataset's tables. True if the table itself was missing: it now fills from the
+        topic's beginning."""
+        actual = self._services.read(self._datasets).tables
+        change = table_change(dataset, self._services.connection, actual)
         if change is None:
             return False
         if change.action == "breaking":
             raise SmartmeterError(f"{dataset.name} cannot be rebuilt as it is: {change.advice}")
         for step in change.steps:
-            self._deployment.perform(step)
+            self._services.perform(step)
         return names(dataset.name).table not in actual
 
     def _prove(self, dataset: Dataset, extents: list[Extent], query: Query, log: Log) -> Positions:
-        """Every message within `extents` accounted for in the tables of this dataset or shadow."""
+        """Account for every message within `extents` in the tables of this dataset or shadow."""
         positions = account(dataset, extents, query, log, ContractReader(dataset, self._registry))
         if positions.failures:
             raise SmartmeterError(f"{dataset.name} does not account for its topic: {'; '.join(positions.failures)}")
@@ -131,17 +133,17 @@ class Rebuilding:
             raise SmartmeterError(f"{error}; the old table is untouched") from error
 
     def _drop(self, shadow: Dataset) -> None:
-        """Remove what this or an interrupted rebuild made, its consumer group included."""
+        """Remove what this rebuild or an interrupted one made, its consumer group included."""
         self._perform([f"DROP TABLE IF EXISTS {name}" for name in reversed_names(shadow)])
-        self._deployment.perform(ForgetOffsets(consumer_group(shadow.name)))
+        self._services.perform(ForgetOffsets(consumer_group(shadow)))
 
     def _perform(self, statements: Sequence[str]) -> None:
         for statement in statements:
-            self._deployment.perform(RunSql(statement))
+            self._services.perform(RunSql(statement))
 
 
 def reversed_names(dataset: Dataset) -> list[str]:
-    """Tables and views in the order in which they can be dropped: what reads first, what holds rows last."""
+    """Tables and views in the order in which they can be dropped: readers first, rows last."""
     named = names(dataset.name)
     reading = [named.intake, named.queue, named.view, named.unreadable_view, named.messages]
     return [*reading, named.latest, named.unreadable, named.table]

@@ -1,7 +1,7 @@
 """Repair and replay of the deployment that the settings name: which windows, in which batches, from where in the log.
 
-The readings' positions come from ClickHouse's raw_data, so a batch reads only the stretches of the raw topic that hold
-its windows; before that, raw_data must have consumed the topic to its end.
+ClickHouse's raw_data says where the readings are, so a batch reads only the extents of the raw topic that hold its
+windows. Before that, raw_data must have consumed the topic to its end.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ from infra.base.settings import Settings
 from infra.operations.closed import closed_before
 from infra.operations.lag import await_read, messages_behind, table_behind
 from infra.stack.spark import spark_runtime
-from schemas.manifest import RAW, Dataset, load_datasets
+from schemas.manifest import RAW, Dataset, load_deployed
 from stream_processing.context import Context
 from stream_processing.framing import message, spark_type
 from stream_processing.grain import Grain, load_grains
@@ -39,7 +39,7 @@ STUCK_AFTER_S = 600.0
 
 @dataclass(frozen=True)
 class Recomputed:
-    """`rows` emitted by topic, `readings` read anew, and how many of them had been `late`."""
+    """`rows` emitted by topic, `readings` read again, and how many of them had been `late`."""
 
     rows: Mapping[str, int]
     readings: int
@@ -48,29 +48,29 @@ class Recomputed:
 
 @dataclass
 class Repairing:
-    """One repair; `tell` gets a line for each thing waited for or done."""
+    """One repair. `tell` gets a line for each thing waited for or done."""
 
     settings: Settings
     stream_settings: StreamSettings
     tell: Tell
 
     def __post_init__(self) -> None:
-        self.datasets: dict[str, Dataset] = load_datasets(raw_topic=self.settings.kafka_topic)
+        self.datasets: dict[str, Dataset] = load_deployed(self.settings)
         self.grains: dict[str, Grain] = load_grains()
 
     def span(self, span: Span, allow_incomplete: bool = False) -> Recomputed:
         """Recompute every window of a span.
 
-        Raises SmartmeterError where retention has removed readings that may belong to it, unless allowed: a row made
-        of what is left loses against the complete one wherever that still is.
+        Raises SmartmeterError where retention has removed readings that may belong to it, unless allowed: a row
+        computed from the rest has fewer events and loses against the complete row wherever that still exists.
         """
         self._await_table(RAW)
         span = span.with_dependants(self.grains).aligned(self.grains)
         if not allow_incomplete:
             self._refuse_if_removed(span)
         with closing(connect(self.settings)) as client:
-            found = late.hours(query_with(client), span.start, span.end)
-        return self._recompute(found, [])
+            hours = late.hours(query_with(client), span.start, span.end)
+        return self._recompute(hours, [])
 
     def open(self, allow_incomplete: bool = False) -> Recomputed:
         """Recompute the windows that the stream still holds open once it has read what the topics hold now."""
@@ -80,8 +80,7 @@ class Repairing:
     def late(self) -> Recomputed:
         """Recompute the hours in which closed windows lack readings, and publish how many each meter lacked.
 
-        The stream, if it runs, is first given the time to read what the topic holds now: what it will still emit is
-        not late.
+        A running stream first gets the time to read what the topic holds now: what it will still emit is not late.
         """
         self._await_stream()
         for name in self.datasets:
@@ -90,8 +89,8 @@ class Repairing:
             query = query_with(client)
             closings = what_closes(self.settings.data_dir, self.grains, self.stream_settings)
             closed = closed_before(closings, partial(late.newest_reading, query))
-            found = late.late_readings(query, closed[late.FIRST_STATS])
-            hours = {one.hour for one in found}
+            late_readings = late.late_readings(query, closed[late.FIRST_STATS])
+            hours = {each.hour for each in late_readings}
             for grain in self.grains.values():
                 for name in grain.emits.keys() - {late.FIRST_STATS}:
                     window = timedelta(seconds=grain.window_s)
@@ -99,30 +98,33 @@ class Repairing:
             # What a reading still holds after the hour counts there.
             hours |= {hour + late.HOUR for hour in hours}
             with_counts = [(hour, count) for hour, count in late.hours(query, None, None) if hour in hours]
-        self.tell(f"{sum(one.late for one in found):,} late readings in {len(with_counts):,} hours to recompute")
-        return self._recompute(with_counts, found)
+        self.tell(
+            f"{sum(each.late for each in late_readings):,} late readings in {len(with_counts):,} hours to recompute"
+        )
+        return self._recompute(with_counts, late_readings)
 
-    def _recompute(self, hours: Sequence[tuple[datetime, int]], found: Sequence[LateReadings]) -> Recomputed:
+    def _recompute(self, hours: Sequence[tuple[datetime, int]], late_readings: Sequence[LateReadings]) -> Recomputed:
         spans = late.batches(hours, READINGS_MAX)
         readings = sum(count for _, count in hours)
         rows: dict[str, int] = {}
         if not spans:
             return Recomputed(rows, 0, 0)
+        self.tell(f"starting Spark to recompute {readings:,} readings in {len(hours):,} hours")
         with (
             open_context(self.settings, self.stream_settings, spark_runtime()) as context,
             closing(connect(self.settings)) as client,
         ):
-            if found:
-                publish_late(context, found)
+            if late_readings:
+                publish_late(context, late_readings)
             ids = SchemaIds(context.datasets[RAW], context.registry)
             for number, (start, end) in enumerate(spans, 1):
                 span = Span(start, end)
-                ranges = late.stretches(query_with(client), self._begins(), span.read_from(self.grains), span.end)
-                for topic, count in repair(context, ids, span, ranges).items():
+                extents = late.extents(query_with(client), self._begins(), span.read_from(self.grains), span.end)
+                for topic, count in repair(context, ids, span, extents).items():
                     rows[topic] = rows.get(topic, 0) + count
                 done = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
                 self.tell(f"{number} of {len(spans)}: {done} recomputed, {sum(rows.values()):,} rows so far")
-        return Recomputed(rows, readings, sum(one.late for one in found))
+        return Recomputed(rows, readings, sum(each.late for each in late_readings))
 
     def _begins(self) -> dict[int, int]:
         with Log(self.settings.kafka) as log:
@@ -131,8 +133,8 @@ class Repairing:
     def _refuse_if_removed(self, span: Span) -> None:
         """Raise where the log no longer begins at its beginning and what is gone may belong to the span.
 
-        A reading's own time is at most the tolerance ahead of its message's, so what was produced before the oldest
-        message that is left belongs to windows that begin before that and the tolerance.
+        A reading's own time is at most the tolerance ahead of its message's. So readings produced before the oldest
+        message that is left belong to windows that begin before that message's time plus the tolerance.
         """
         raw = self.datasets[RAW]
         tolerance = timedelta(seconds=raw.parameters["future_tolerance_s"])
@@ -157,7 +159,7 @@ class Repairing:
 
     def _await_stream(self) -> None:
         """Wait until every query of a running stream has read what its topic holds now, sources before dependants."""
-        if parts.find(self.settings.data_dir, PART) is None:
+        if parts.find(self.settings.stack_dir, self.settings.deployment.named(PART)) is None:
             return
         with Log(self.settings.kafka) as log:
             for name, grain in self.grains.items():
@@ -176,18 +178,21 @@ def print_recomputed(recomputed: Recomputed) -> None:
 
 
 def stream_behind(settings: Settings, log: Log, grain: str, topic: str, extents: list[Extent]) -> int:
-    """Messages within `extents` that a grain's query has not worked through."""
+    """Messages within `extents` that a grain's query has yet to process."""
     progress = read_progress(settings.data_dir).get("grains", {}).get(grain, {}).get("progress", {})
     offsets = (progress.get("end_offsets") or {}).get(topic) or {}  # Spark tells none before the first batch
     return messages_behind(log, topic, extents, {int(partition): offset for partition, offset in offsets.items()})
 
 
-def publish_late(context: Context, found: Iterable[LateReadings]) -> None:
+def publish_late(context: Context, counts: Iterable[LateReadings]) -> None:
     """Publish the counts to topic late_readings; returns when they are acknowledged."""
     dataset = context.datasets["late_readings"]
     schema_id = context.registry.id_of(dataset.subject, dataset.latest)
     types = ", ".join(f"{field.name} {spark_type(field)}" for field in dataset.latest.fields)
-    rows = [(one.meter_id, one.building_id, one.hour, one.hour + late.HOUR, one.readings, one.late) for one in found]
+    rows = [
+        (count.meter_id, count.building_id, count.hour, count.hour + late.HOUR, count.readings, count.late)
+        for count in counts
+    ]
     frame = context.spark.createDataFrame(rows, types)
     columns = {field.name: F.col(field.name) for field in dataset.latest.fields}
     sent = frame.select("window_start", message(dataset, schema_id, columns).alias("message"))

@@ -1,4 +1,4 @@
-"""How a deployment is: its parts, its consumers, its tables, what came late or could not be read, the last verify."""
+"""The state of a deployment: parts, consumers, tables, late and unreadable messages, the last verify."""
 
 import dataclasses
 import time
@@ -19,7 +19,7 @@ from schemas.manifest import RAW
 
 @dataclass(frozen=True)
 class LateCounts:
-    """What came late: `rows` that the stream met and the metrics told, `readings` that repairs found to be missing."""
+    """`rows` that the stream found late, and `readings` that repairs found missing."""
 
     rows: int
     readings: int
@@ -27,7 +27,7 @@ class LateCounts:
 
 @dataclass(frozen=True)
 class Overview:
-    """What `status` tells. `silent` says by source why its figures are missing; None is "not known"."""
+    """What `status` shows. `silent` says by source why its figures are missing. None means not known."""
 
     parts: Sequence[PartStatus]
     lag: Sequence[tuple[str, str, int]]
@@ -35,8 +35,8 @@ class Overview:
     newest_row_age_s: Mapping[str, float]
     """By dataset; a table without rows is missing."""
     late: LateCounts | None
-    set_aside: Mapping[str, int] | None
-    """By consumer, messages that could not be read; those without any are left out."""
+    unreadable: Mapping[str, int] | None
+    """By consumer, how many messages are unreadable; consumers without any are not named."""
     dead_letters: Mapping[str, int] | None
     """Letters in all dead-letter topics: `waiting` and `redriven`."""
     repeated_readings: int | None
@@ -52,7 +52,7 @@ class Overview:
             "lag": [{"consumer": part, "topic": topic, "messages": count} for part, topic, count in self.lag],
             "newest_row_age_s": dict(self.newest_row_age_s),
             "late": self.late and dataclasses.asdict(self.late),
-            "set_aside": self.set_aside,
+            "unreadable": self.unreadable,
             "dead_letters": self.dead_letters,
             "repeated_readings": self.repeated_readings,
             "verification": verified and {key: verified[key] for key in ("at", "verified", "failures")},
@@ -60,13 +60,14 @@ class Overview:
         }
 
 
-def overview(data_dir: Path) -> Overview:
-    """Ask everything once. Works whatever is down: what cannot be asked is named in `silent`."""
+def overview(data_dir: Path, deployment: str | None = None) -> Overview:
+    """Ask everything once. Works whatever is down: `silent` names what cannot be asked."""
     parts = Stack(data_dir).status()
     try:
-        settings = load_settings(data_dir)
+        settings = load_settings(data_dir, deployment)
     except SmartmeterError as error:
         return _told(data_dir, parts, Gathered(silent={"settings": str(error)}), None)
+    data_dir = settings.data_dir
     sources = Sources(settings)
     try:
         gathered = sources.gather()
@@ -89,7 +90,7 @@ def _told(data_dir: Path, parts: Sequence[PartStatus], gathered: Gathered, late:
         lag=sorted((f.part, f.target, int(f.value)) for f in _of(figures, "lag_messages")),
         newest_row_age_s={f.target: f.value for f in _of(figures, "newest_row_age_s")},
         late=late,
-        set_aside={f.part: int(f.value) for f in _of(figures, "set_aside_messages") if f.value}
+        unreadable={f.part: int(f.value) for f in _of(figures, "set_aside_messages") if f.value}
         if "clickhouse" in answered
         else None,
         dead_letters={f.target: int(f.value) for f in _of(figures, "dead_letter_messages")} or None,

@@ -36,48 +36,48 @@ def print_status(parts: Sequence[PartStatus]) -> None:
         console.print(f"[dim]{part.part} log[/] {part.log}", soft_wrap=True, highlight=False)
 
 
-def print_overview(told: Overview) -> None:
+def print_overview(overview: Overview) -> None:
     """The parts, then consumers and tables by topic, then what needs a person's eye."""
-    print_status(told.parts)
+    print_status(overview.parts)
     console = stdout_console()
-    if told.lag or told.newest_row_age_s:
-        console.print(_consumers(told))
-    for line in _lines(told):
+    if overview.lag or overview.newest_row_age_s:
+        console.print(_consumers(overview))
+    for line in _lines(overview):
         console.print(line, soft_wrap=True, highlight=False)
-    for source, reason in told.silent.items():
+    for source, reason in overview.silent.items():
         console.print(f"[yellow]{source} does not answer:[/] {escape(reason)}", soft_wrap=True, highlight=False)
 
 
-def _consumers(told: Overview) -> Table:
+def _consumers(overview: Overview) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("topic", "consumer"):
         table.add_column(heading, no_wrap=True)
     for heading in ("lag", "newest row"):
         table.add_column(heading, no_wrap=True, justify="right")
-    for consumer, topic, messages in sorted(told.lag, key=lambda each: (each[1], each[0])):
+    for consumer, topic, messages in sorted(overview.lag, key=lambda each: (each[1], each[0])):
         part, _, dataset = consumer.partition("-")
-        age = told.newest_row_age_s.get(dataset) if part == "clickhouse" else None
+        age = overview.newest_row_age_s.get(dataset) if part == "clickhouse" else None
         shown = part if dataset == topic else consumer
         table.add_row(topic, shown, f"{messages:,}", "" if age is None else f"{duration(age)} ago")
     return table
 
 
-def _lines(told: Overview) -> list[str]:
-    late = aside = letters = repeated = "not known"
+def _lines(overview: Overview) -> list[str]:
+    late = unreadable = letters = repeated = "not known"
     last = "never run here"
-    if told.late is not None:
-        late = f"{told.late.rows:,} rows met by the stream, {told.late.readings:,} readings found by repairs"
-    if told.set_aside is not None:
-        aside = ", ".join(f"{count:,} by {consumer}" for consumer, count in told.set_aside.items()) or "none"
-    if told.dead_letters is not None:
-        letters = ", ".join(f"{count:,} {state}" for state, count in told.dead_letters.items())
-    if told.repeated_readings is not None:
-        repeated = f"{told.repeated_readings:,}, as of the last verify"
-    if told.verification is not None:
-        failures = told.verification["failures"]
+    if overview.late is not None:
+        late = f"{overview.late.rows:,} rows met by the stream, {overview.late.readings:,} readings found by repairs"
+    if overview.unreadable is not None:
+        unreadable = ", ".join(f"{count:,} by {consumer}" for consumer, count in overview.unreadable.items()) or "none"
+    if overview.dead_letters is not None:
+        letters = ", ".join(f"{count:,} {state}" for state, count in overview.dead_letters.items())
+    if overview.repeated_readings is not None:
+        repeated = f"{overview.repeated_readings:,}, as of the last verify"
+    if overview.verification is not None:
+        failures = overview.verification["failures"]
         verdict = f"[red]NOT VERIFIED[/], {len(failures)} failures" if failures else "[green]VERIFIED[/]"
-        last = f"{verdict}, {duration(age_s(told.verification['at']))} ago"
-    counted = [f"late: {late}", f"set aside: {aside}", f"dead letters: {letters}"]
+        last = f"{verdict}, {duration(age_s(overview.verification['at']))} ago"
+    counted = [f"late: {late}", f"unreadable: {unreadable}", f"dead letters: {letters}"]
     return [*counted, f"repeated readings: {repeated}", f"last verify: {last}"]
 
 

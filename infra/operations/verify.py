@@ -16,15 +16,16 @@ from infra.base.log import Log
 from infra.base.query import ResultRows
 from infra.base.settings import Settings
 from infra.operations.closed import closed_before
-from schemas.manifest import load_datasets
+from schemas.manifest import load_deployed
 from schemas.registry import Registry
 from stream_processing.grain import load_grains
 from stream_processing.run import what_closes
-from stream_processing.settings import StreamSettings
+from stream_processing.settings import stream_settings
 
 
 def verify(settings: Settings, wait_s: float, progress: Callable[[str], None]) -> Report:
-    """Verify as the reading user; when a row is final is what the stream said last, else what its settings say here."""
+    """Verify as the reading user. The running stream's settings say when a row is final; without a stream, this
+    process's do."""
     threads = threading.local()  # a client runs one query at a time
 
     def query(sql: str, parameters: Mapping[str, float] | None = None) -> ResultRows:
@@ -33,8 +34,8 @@ def verify(settings: Settings, wait_s: float, progress: Callable[[str], None]) -
         return query_with(threads.client)(sql, parameters)
 
     grains = load_grains()
-    closings = what_closes(settings.data_dir, grains, StreamSettings())
-    datasets = load_datasets(raw_topic=settings.kafka_topic)
+    closings = what_closes(settings.data_dir, grains, stream_settings(settings.deployment))
+    datasets = load_deployed(settings)
     with Log(settings.kafka) as log:
         registry = Registry(settings.schema_registry_url)
         report = Verification(datasets, query, log, registry, partial(closed_before, closings), progress).run(wait_s)
@@ -45,8 +46,8 @@ def verify(settings: Settings, wait_s: float, progress: Callable[[str], None]) -
 def last_verification(data_dir: Path) -> dict[str, Any] | None:
     """The report of the last verification here as plain values, with `at` (seconds since 1970); None without one."""
     path = _file(data_dir)
-    found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return found
+    report: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return report
 
 
 def _keep(data_dir: Path, report: Report) -> None:

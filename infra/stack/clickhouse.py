@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from clickhouse.front import confine
 from infra.base.loopback import HOST, get
 from infra.base.settings import SECRETS_FILE
 from infra.stack.processes import Launch
@@ -24,7 +25,9 @@ class ClickHouseServer:
 
     @property
     def version(self) -> str:
-        return f"chdb {version('chdb-core')}"
+        """The engine's; where this kernel cannot confine the engine, it says so."""
+        confined = "" if confine.version() else f", {confine.describe()}"
+        return f"chdb {version('chdb-core')}{confined}"
 
     @property
     def address(self) -> str:

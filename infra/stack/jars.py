@@ -10,14 +10,14 @@ import hashlib
 import os
 import re
 import shutil
-import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.base.console import progress_line
 from infra.base.errors import SmartmeterError
 from infra.stack.cache import cache_dir
 from infra.stack.ivy import Module, pyspark_jars, retrieve
@@ -100,9 +100,7 @@ def fetch(set_name: str, locked: list[Locked], folder: Path) -> None:
     remove_partials(set_name, folder.parent)
     work = Path(tempfile.mkdtemp(prefix=f"{set_name}.partial-", dir=folder.parent))
     try:
-        total = sum(file.size for file in locked)
-        with shown_progress(f"fetching {set_name}", total) as progress:
-            files = retrieve([file.module for file in locked], work, transitive=False, progress=progress)
+        files = download(set_name, locked, work)
         ready = work / "ready"
         ready.mkdir()
         for file in locked:
@@ -117,6 +115,20 @@ def fetch(set_name: str, locked: list[Locked], folder: Path) -> None:
         ready.rename(folder)
     finally:
         remove_partials(set_name, folder.parent)
+
+
+def download(set_name: str, locked: list[Locked], work: Path) -> Path:
+    """The folder below `work` with the files of a set, which are not verified yet; tells on stderr how far it is."""
+    total = sum(file.size for file in locked)
+    started = time.monotonic()
+    with progress_line() as line:
+
+        def tell(size: int) -> None:
+            line(f"fetching {set_name}: {min(size, total) / 1e6:.0f} of {total / 1e6:.0f} MB")
+
+        files = retrieve([file.module for file in locked], work, transitive=False, progress=tell)
+        line.note(f"fetched {set_name}: {total / 1e6:.0f} MB in {time.monotonic() - started:.0f} s")
+    return files
 
 
 def remove_partials(set_name: str, folder: Path) -> None:
@@ -153,32 +165,6 @@ def only_one_process(lock: Path) -> Iterator[None]:
     with lock.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-
-
-@contextlib.contextmanager
-def shown_progress(title: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
-    """A function to call with the bytes so far: a bar on a terminal, else a line every ten seconds, on stderr."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    started = said_at = time.monotonic()
-    if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task(title, total=total_bytes)
-            yield lambda done: bar.update(task, completed=min(done, total_bytes))
-        return
-
-    def say(done: int) -> None:
-        nonlocal said_at
-        if time.monotonic() - said_at >= 10:
-            said_at = time.monotonic()
-            print(f"{title}: {min(done, total_bytes) / 1e6:.0f} of {total_bytes / 1e6:.0f} MB", file=sys.stderr)
-
-    print(f"{title}: {total_bytes / 1e6:.0f} MB", file=sys.stderr)
-    yield say
-    print(f"{title}: done in {time.monotonic() - started:.0f} s", file=sys.stderr)
 
 
 def shipped_by_pyspark() -> set[str]:

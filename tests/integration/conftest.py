@@ -1,11 +1,13 @@
-"""One real stack for all integration tests of a run."""
+"""The real stacks of a run of the integration tests: an empty one, and one with every contract applied."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from infra.base.settings import Settings, load_settings
+from infra.cli import cli
 from infra.stack.stack import DEFAULT_PORTS, Stack
 
 
@@ -20,7 +22,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def own_environment() -> Iterator[None]:
     """Tests talk to their own stack alone, whatever this environment names."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for name in (*(field.upper() for field in Settings.model_fields), "SMARTMETER_DATA_DIR"):
+        for name in (
+            *(field.upper() for field in Settings.model_fields),
+            "SMARTMETER_DATA_DIR",
+            "SMARTMETER_DEPLOYMENT",
+        ):
             monkeypatch.delenv(name, raising=False)
         yield
 
@@ -32,6 +38,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack.up(dict.fromkeys(DEFAULT_PORTS, 0))
     yield stack
     stack.down()
+
+
+@pytest.fixture(scope="session")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack with every topic, schema and table under its name, for tests of parts that know no other names."""
+    stack = Stack(tmp_path_factory.mktemp("applied"))
+    stack.up(dict.fromkeys(DEFAULT_PORTS, 0))
+    try:
+        done = CliRunner().invoke(cli, ["apply", "--data-dir", str(stack.data_dir)])
+        assert done.exit_code == 0, done.output
+        yield stack
+    finally:
+        stack.down()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from infra.base.wait import until
 
 ADMIN = ("admin", "a-secret")
 READER = ("reader", "r-secret")
-READY_DEADLINE_S = 60
+READY_DEADLINE_S = 120
 
 
 class FrontServer:

@@ -20,7 +20,9 @@ END = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - ti
 START = END - timedelta(hours=6)
 BUILDING_OF = {11: 1, 12: 1, 21: 2}
 MODELS = ("2026-01", "2026-02")
-TOPICS = ("smart-meter-data", "meter_minute_trend")
+TOPICS = {"readings-of-a-deployment": "raw_data", "meter_minute_trend": "meter_minute_trend"}
+"""Topic → dataset; a deployment names its raw topic as it likes."""
+AGES_S = {"raw_data": 5.0, "meter_minute_trend": 800.0, "pipeline_metrics": 3.0, "late_readings": 1e6}
 
 
 def window(start: datetime, seconds: int) -> Row:
@@ -48,11 +50,12 @@ def trend(meter: int, at: datetime, count: int = 12, **more: Any) -> Row:
     }
 
 
-def hourly_power(at: datetime, number: int, count: int = 720, **ids: int) -> Row:
+def hourly_power(at: datetime, number: int, count: int = 720, **more: float) -> Row:
     hour = int((at - START).total_seconds() // 3600)
     power = number / 10 + (hour % 24) / 10
     values = {"power_avg_kw": power, "power_min_kw": 0.1, "power_max_kw": 3.0, "readings_sum_kw": power * count}
-    return {**ids, "event_count": count, **window(at, 3600), **values, "energy_kwh": power, "covered_s": 3600.0}
+    told = {"event_count": count, **window(at, 3600), **values, "energy_kwh": power, "covered_s": 3600.0}
+    return told | more
 
 
 def hourly_voltage(meter: int, at: datetime) -> Row:
@@ -121,10 +124,11 @@ def metric(name: str, part: str, target: str, at: datetime, *values: float) -> R
 
 def _metrics() -> Iterator[Row]:
     for number, at in enumerate(steps(15, END - timedelta(minutes=10))):
-        for topic in TOPICS:
+        for dataset, age_s in AGES_S.items():
+            yield metric("newest_row_age_s", "clickhouse", dataset, at, age_s + number % 2)
+        for topic, dataset in TOPICS.items():
             yield metric("end_offset_messages", "kafka", topic, at, 1000.0 + 300 * number)
-            yield metric("lag_messages", f"clickhouse-{topic}", topic, at, 500.0 - number, 400.0 - number)
-            yield metric("newest_row_age_s", "clickhouse", topic, at, 5.0 + number % 2)
+            yield metric("lag_messages", f"clickhouse-{dataset}", topic, at, 500.0 - number, 400.0 - number)
             yield metric("schema_versions", "registry", f"{topic}-value", at, 2.0)
         yield metric("batch_duration_s", "stream", "meter_30s", at, 1.5, 2.5)
         yield metric("state_bytes", "stream", "meter_30s", at, 4e6)
@@ -133,6 +137,25 @@ def _metrics() -> Iterator[Row]:
         yield metric("set_aside_by_reason_messages", "clickhouse-raw_data", "no magic byte", at, float(number))
         yield metric("set_aside_by_reason_messages", "clickhouse-raw_data", "cut off", at, 3.0)
         yield metric("resident_bytes", "kafka", "", at, 3e8)
+
+
+def reading(meter: int, at: datetime, number: int, status: int = 0) -> Row:
+    values = {"power_kw": meter / 10 + number % 5 / 100, "voltage_v": 228 + number % 3, "status": status}
+    return {
+        "meter_id": meter,
+        "building_id": BUILDING_OF[meter],
+        "timestamp": at,
+        **values,
+        "sequence": number + number // 50,
+    }
+
+
+def _readings() -> Iterator[Row]:
+    """A reading each minute; the meter's own count leaves out one in fifty."""
+    for meter in BUILDING_OF:
+        for number, at in enumerate(steps(60, START + timedelta(seconds=5))):
+            yield reading(meter, at, number, 2 if at.minute == 30 else 0)
+    yield reading(11, EARLIER, 0)
 
 
 LATER, EARLIER = END + timedelta(hours=3), START - timedelta(days=3)
@@ -198,6 +221,7 @@ ROWS: Mapping[str, Callable[[], Iterable[Row]]] = {
         result(12, HALF + timedelta(hours=2), MODELS[1], 0.95, count=20),  # replaced by a calm one
         result(11, LATER, MODELS[0], 0.99),
     ],
+    "raw_data": lambda: list(_readings()),
     "pipeline_metrics": lambda: list(_metrics()),
 }
 
@@ -209,7 +233,7 @@ def merged(name: str) -> list[Row]:
     newest: dict[tuple[Any, ...], Row] = {}
     for row in ROWS[name]():
         key = tuple(row[field] for field in dataset.order_by)
-        if key not in newest or row["event_count"] >= newest[key]["event_count"]:
+        if key not in newest or row.get("event_count", 0) >= newest[key].get("event_count", 0):
             newest[key] = row
     return list(newest.values())
 
@@ -226,12 +250,22 @@ def insert(run: Callable[[str], object]) -> None:
     for name, rows in ROWS.items():
         everything = list(rows())
         for half in (everything[1::2], everything[::2]):
-            lines = "\n".join(_line(DATASETS[name], row, at) for at, row in enumerate(half))
-            run(f"INSERT INTO {name} FORMAT JSONEachRow\n{lines}")
+            insert_rows(run, name, half)
+
+
+def insert_rows(run: Callable[[str], object], name: str, rows: Sequence[Row]) -> None:
+    """Rows of one dataset, in one part."""
+    lines = "\n".join(_line(DATASETS[name], row, at) for at, row in enumerate(rows))
+    run(f"INSERT INTO {name} FORMAT JSONEachRow\n{lines}")
 
 
 def _line(dataset: Dataset, row: Row, offset: int) -> str:
-    position = {"topic": dataset.topic, "partition": 0, "offset": offset, "produced_at": row["window_end"]}
+    position = {
+        "topic": dataset.topic,
+        "partition": 0,
+        "offset": offset,
+        "produced_at": row.get("window_end", row.get("timestamp")),
+    }
     return json.dumps({name: _value(value) for name, value in (row | position).items()})
 
 
@@ -241,4 +275,4 @@ def _value(value: Any) -> Any:
 
 def within(rows: Sequence[Row], start: datetime = START, end: datetime = END) -> list[Row]:
     """Rows whose window begins in the dashboard's time; both ends belong to it."""
-    return [row for row in rows if start <= row["window_start"] <= end]
+    return [row for row in rows if start <= row["window_start" if "window_start" in row else "timestamp"] <= end]

@@ -15,8 +15,9 @@ from infra.base.settings import Settings
 from producers.settings import SinkSettings
 from schemas.manifest import RAW, Dataset, load_datasets
 from schemas.registry import Registry
+from tests.patience import PATIENCE_S
 
-DEADLINE_S = 60.0
+DEADLINE_S = PATIENCE_S
 PARTITIONS = 3
 
 Row = dict[str, Any]
@@ -61,7 +62,7 @@ class RawTopic:
         consumer = self._consumer()
         try:
             places = [TopicPartition(self.name, number) for number in range(PARTITIONS)]
-            return [(place.partition, consumer.get_watermark_offsets(place, timeout=30)[1]) for place in places]
+            return [(place.partition, consumer.get_watermark_offsets(place, timeout=60)[1]) for place in places]
         finally:
             consumer.close()
 

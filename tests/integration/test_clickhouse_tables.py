@@ -21,6 +21,7 @@ from schemas.codec import Encoder
 from schemas.framing import frame
 from schemas.registry import Registry
 from tests.integration.trial import Trial, reading
+from tests.patience import PATIENCE_S
 
 TREND = {
     "meter_id": 1,
@@ -54,7 +55,7 @@ def trend_row(encoder: Encoder, dataset_fields: list[str], **values: Any) -> byt
 def test_every_dataset_reads_back_as_declared(settings: Settings, trial: Trial) -> None:
     actual = read_tables(lambda sql: connect(settings).query(sql).result_rows)
     for dataset in trial.datasets.values():
-        for table in tables(dataset, trial.deployment.connection):
+        for table in tables(dataset, trial.services.connection):
             assert actual[table.name] == normalised(table)
 
 
@@ -236,7 +237,7 @@ def test_reading_waits_for_a_registry_that_is_down(own_trial: Trial, stack: Stac
         own_trial.send(own_trial.readings, [Encoder(unseen, schema_id).encode(reading(i)) for i in range(10)])
         waiting = f"schema {schema_id}: registry unavailable"
         log = log_file(stack.data_dir, "clickhouse")
-        until(lambda: waiting in log.read_text(), "the engine to ask for the schema in vain", 60)
+        until(lambda: waiting in log.read_text(), "the engine to ask for the schema in vain", PATIENCE_S)
         assert own_trial.rows("SELECT count() FROM {readings}_unreadable") == [(0,)]
     finally:
         stack.start("registry")
@@ -249,7 +250,12 @@ def test_a_killed_engine_goes_on_and_has_every_offset(own_trial: Trial, stack: S
     encoder = own_trial.encoder(own_trial.readings, 2)
     messages = [encoder.encode(reading(i % 100, 1_700_000_000_000 + i, sequence=i)) for i in range(count)]
     own_trial.send(own_trial.readings, [*messages[: count // 2], b"garbage"])
-    until(lambda: own_trial.rows("SELECT count() > 0 FROM {readings}") == [(1,)], "the first rows", 60, every_s=0.01)
+    until(
+        lambda: own_trial.rows("SELECT count() > 0 FROM {readings}") == [(1,)],
+        "the first rows",
+        PATIENCE_S,
+        every_s=0.01,
+    )
     stack.kill("clickhouse")
     own_trial.send(own_trial.readings, messages[count // 2 :])
     stack.start("clickhouse")

@@ -22,6 +22,7 @@ from schemas.codec import Decoder, Encoder, Undecodable, with_datetimes
 from schemas.examples import load_examples
 from schemas.manifest import Dataset, load_datasets
 from schemas.registry import INCOMPATIBLE, NotRegistered, Registry, RegistryRefused, RegistryUnavailable
+from tests.patience import PATIENCE_S
 
 DATASETS = load_datasets()
 
@@ -116,7 +117,7 @@ def consume(brokers: str, topic: str, count: int) -> Iterator[bytes | None]:
         return len(values) >= count
 
     try:
-        until(all_there, f"{count} messages of {topic}", deadline_s=30)
+        until(all_there, f"{count} messages of {topic}", deadline_s=PATIENCE_S)
     finally:
         consumer.close()
     return iter(values)
@@ -183,7 +184,7 @@ def test_a_registry_that_is_down_blames_no_message(
 ) -> None:
     values = readings(raw, 2)[0]
     old, new = (Encoder(raw.versions[number], ids[number]).encode(readings(raw, number)[0]) for number in (1, 2))
-    decoder = Decoder(raw.latest, Registry(settings.schema_registry_url, timeout_s=2, deadline_s=0.5))
+    decoder = Decoder(raw.latest, Registry(settings.schema_registry_url, timeout_s=PATIENCE_S, deadline_s=0.5))
     assert with_datetimes(decoder.decode(new), raw.latest) == values
     stack.kill("registry")
     try:

@@ -29,11 +29,12 @@ from clickhouse.verify.dead_letters import WRITE, Letters, account_letters
 from infra.base.errors import SmartmeterError
 from infra.base.log import Log
 from infra.base.settings import Settings
-from infra.base.share_limit import ShareLimit, TooManyBadMessages
+from infra.base.share_limit import ShareLimit, TooManyUnreadable
 from infra.base.wait import until
 from infra.stack.stack import Stack
 from schemas.manifest import Dataset
 from tests.integration.trial import Trial, reading
+from tests.patience import PATIENCE_S
 
 NO_LIMIT = ShareLimit(max_share=1.0)
 KEY, HEADERS = b"building_\xfe", [("trace", b"\x00\xff"), ("trace", b"2"), ("none", None)]
@@ -56,7 +57,7 @@ def raw(trial: Trial) -> Dataset:
 
 
 def bad_values(trial: Trial) -> list[bytes]:
-    """One of each kind that is set aside."""
+    """One of each kind that is unreadable."""
     good = trial.encoder(trial.readings, 2).encode(reading(1))
     out_of_contract = trial.encoder(trial.readings, 2).encode(reading(1, power_kw=1e9))
     return [b'{"meter_id": 1}', b"\x00\x3b\x9a\xca\x00" + good[5:], good[:9], out_of_contract]
@@ -79,7 +80,7 @@ def send_mixed(trial: Trial, raw: Dataset, good: int = 3) -> int:
     return 2 * len(bad)
 
 
-def set_aside(trial: Trial, count: int) -> None:
+def await_unreadable(trial: Trial, count: int) -> None:
     trial.await_rows("SELECT uniqExact(partition, offset) FROM {readings}_unreadable", [(count,)])
 
 
@@ -117,7 +118,7 @@ def account(trial: Trial, raw: Dataset) -> Letters:
 
 def test_each_bad_message_becomes_one_letter_with_all_that_it_was(trial: Trial, raw: Dataset) -> None:
     count = send_mixed(trial, raw)
-    set_aside(trial, count)
+    await_unreadable(trial, count)
     assert write_all(trial) == count
     assert write_all(trial) == 0, "another run finds nothing left"
     letters = messages(trial.settings, raw.dead_letter_topic)
@@ -136,7 +137,7 @@ def test_each_bad_message_becomes_one_letter_with_all_that_it_was(trial: Trial, 
 
 def test_the_table_holds_them_with_headers_and_reads_back_as_declared(trial: Trial, raw: Dataset) -> None:
     count = send_mixed(trial, raw)
-    set_aside(trial, count)
+    await_unreadable(trial, count)
     write_all(trial)
     where = f"topic = '{raw.topic}'"
     trial.await_rows(f"SELECT count(), uniqExact(partition, offset) FROM dead_letters_latest WHERE {where}", [(8, 8)])
@@ -159,9 +160,10 @@ from clickhouse.dead_letters.run import lazy_query
 from clickhouse.dead_letters.service import Service, run
 from infra.base.settings import load_settings
 from infra.base.share_limit import ShareLimit
-from schemas.manifest import load_datasets
+from schemas.manifest import deployed, load_datasets
 
-settings, datasets = load_settings(Path(sys.argv[1])), load_datasets(Path(sys.argv[2]))
+settings = load_settings(Path(sys.argv[1]))
+datasets = deployed(load_datasets(Path(sys.argv[2])), settings.deployment)
 service = Service(datasets, settings.kafka, lazy_query(settings), ShareLimit(max_share=1.0))
 run(service, threading.Event(), once=True)
 """
@@ -170,12 +172,12 @@ run(service, threading.Event(), once=True)
 def test_killed_in_the_middle_each_message_has_exactly_one_letter(trial: Trial, raw: Dataset) -> None:
     bad = [b"bad %d" % number for number in range(6000)]
     send(trial, raw, bad)
-    set_aside(trial, len(bad))
+    await_unreadable(trial, len(bad))
     kills = 0
     for after in (200, 1500, 3000):
         process = subprocess.Popen([sys.executable, "-c", SERVE, str(trial.settings.data_dir), str(trial.folder)])
         try:
-            until(lambda after=after: end(trial, raw) > after or process.poll() is not None, "letters", 60, 0.005)  # type: ignore[misc]  # noqa: B023
+            until(lambda: end(trial, raw) > after or process.poll() is not None, "letters", PATIENCE_S, 0.005)  # noqa: B023
             kills += process.poll() is None
             process.kill()
         finally:
@@ -202,7 +204,7 @@ def test_the_later_of_two_services_ends_the_earlier(trial: Trial, raw: Dataset) 
     earlier.open()
     later.open()
     send(trial, raw, [b"bad"])
-    set_aside(trial, 1)
+    await_unreadable(trial, 1)
     with pytest.raises(ReplacedByAnother, match="another process does the same"):
         earlier.sweep()
     assert later.sweep() == 1
@@ -211,9 +213,9 @@ def test_the_later_of_two_services_ends_the_earlier(trial: Trial, raw: Dataset) 
 
 def test_too_many_bad_messages_write_nothing_until_somebody_says_so(trial: Trial, raw: Dataset) -> None:
     send(trial, raw, [b"bad"] * 8)
-    set_aside(trial, 8)
+    await_unreadable(trial, 8)
     strict = ShareLimit(max_share=0.05, window=100, minimum=100)
-    with pytest.raises(TooManyBadMessages, match="6 of the last 6 messages of partition 0 up to offset 5"):
+    with pytest.raises(TooManyUnreadable, match="6 of the last 6 messages of partition 0 up to offset 5"):
         run(service(trial, strict), threading.Event(), once=True)
     assert messages(trial.settings, raw.dead_letter_topic) == []
     assert write_all(trial) == 8
@@ -222,7 +224,7 @@ def test_too_many_bad_messages_write_nothing_until_somebody_says_so(trial: Trial
 def test_where_retention_was_faster_the_letter_is_what_clickhouse_kept(trial: Trial, raw: Dataset) -> None:
     unparsed, out_of_contract = bad_values(trial)[0], bad_values(trial)[3]
     send(trial, raw, [unparsed, out_of_contract, unparsed])
-    set_aside(trial, 3)
+    await_unreadable(trial, 3)
     admin = AdminClient({"bootstrap.servers": trial.settings.kafka_brokers})
     [done] = admin.delete_records([TopicPartition(raw.topic, 0, 2)]).values()
     done.result(30)
@@ -246,12 +248,12 @@ def redrive(trial: Trial, raw: Dataset, again: bool = False) -> list[Any]:
 def test_a_redriven_message_is_the_original_once_and_comes_back_if_it_is_still_bad(trial: Trial, raw: Dataset) -> None:
     [bad] = bad_values(trial)[:1]
     send(trial, raw, [bad])
-    set_aside(trial, 1)
+    await_unreadable(trial, 1)
     write_all(trial)
     assert [(outcome.name, outcome.sent) for outcome in redrive(trial, raw)] == [(f"{raw.topic}:0:0", True)]
     assert [outcome.sent for outcome in redrive(trial, raw)] == [False], "redriven before"
     assert messages(trial.settings, raw.topic) == 2 * [(KEY, bad, tuple(HEADERS))]
-    set_aside(trial, 2)
+    await_unreadable(trial, 2)
     assert write_all(trial) == 1
     found = account(trial, raw)
     assert (found.failures, found.letters, found.redriven) == ([], 2, 1)
@@ -264,9 +266,9 @@ def test_a_redriven_message_is_the_original_once_and_comes_back_if_it_is_still_b
 
 def test_verify_notices_a_letter_missing_doubled_altered_or_made_up(trial: Trial, raw: Dataset) -> None:
     send(trial, raw, [b"bad 0", b"bad 1", *[trial.encoder(trial.readings, 2).encode(reading(1))]])
-    set_aside(trial, 2)
+    await_unreadable(trial, 2)
     assert account(trial, raw).failures == [
-        f"{trial.readings}: {raw.topic}:0:{offset} was set aside and has no dead letter{WRITE}" for offset in (0, 1)
+        f"{trial.readings}: {raw.topic}:0:{offset} is unreadable and has no dead letter{WRITE}" for offset in (0, 1)
     ]
     write_all(trial)
     assert account(trial, raw).failures == []
@@ -284,7 +286,7 @@ def test_verify_notices_a_letter_missing_doubled_altered_or_made_up(trial: Trial
     assert f"{trial.readings}: the dead letter of {raw.topic}:0:1 differs from the message in its bytes" in told
     forge(Origin(raw.topic, 0, 2), b"good")
     told = account(trial, raw).failures
-    assert f"{trial.readings}: {raw.topic}:0:2 has a dead letter and was not set aside" in told
+    assert f"{trial.readings}: {raw.topic}:0:2 has a dead letter and is not unreadable" in told
 
 
 def test_what_is_down_is_waited_for(trial: Trial, raw: Dataset, stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
@@ -296,21 +298,21 @@ def test_what_is_down_is_waited_for(trial: Trial, raw: Dataset, stack: Stack, ca
         return "waiting" in caplog.messages
 
     send(trial, raw, [b"bad 0"])
-    set_aside(trial, 1)
+    await_unreadable(trial, 1)
     stack.kill("kafka")
     try:
         thread.start()
-        until(is_told, "to be told that Kafka is down", 90)
+        until(is_told, "to be told that Kafka is down", PATIENCE_S)
     finally:
         stack.start("kafka")
     try:
-        until(lambda: "written" in caplog.messages, "the first letter", 90)
+        until(lambda: "written" in caplog.messages, "the first letter", PATIENCE_S)
         caplog.clear()
         stack.kill("clickhouse")
-        until(is_told, "to be told that ClickHouse is down", 90)
+        until(is_told, "to be told that ClickHouse is down", PATIENCE_S)
         stack.start("clickhouse")
         send(trial, raw, [b"bad 1"])
-        until(lambda: both_written(trial, raw), "both letters", 90, every_s=0.5)
+        until(lambda: both_written(trial, raw), "both letters", PATIENCE_S, every_s=0.5)
     finally:
         stop.set()
         thread.join(60)
@@ -335,7 +337,7 @@ def test_the_commands(settings: Settings, trial: Trial) -> None:
             env={**environment, **more},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
             check=False,
         )
 
@@ -346,7 +348,7 @@ def test_the_commands(settings: Settings, trial: Trial) -> None:
     assert "they are named topic:partition:offset" in command("show", "nonsense").stderr
     raw = trial.datasets[trial.readings]
     send(trial, raw, [b"bad\x00"])
-    set_aside(trial, 1)
+    await_unreadable(trial, 1)
     write_all(trial)
     trial.await_rows(f"SELECT count() FROM dead_letters_latest WHERE topic = '{raw.topic}'", [(1,)])
     listed = command("list", "--topic", raw.topic)
@@ -371,9 +373,13 @@ def test_the_service_is_a_part_that_status_shows_and_a_signal_ends(
         text=True,
     )
     try:
-        until(lambda: any(one.part == "dead-letters" and one.pid == process.pid for one in stack.status()), "it", 60)
+        until(
+            lambda: any(one.part == "dead-letters" and one.pid == process.pid for one in stack.status()),
+            "it",
+            PATIENCE_S,
+        )
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE_S)
     finally:
         if process.poll() is None:
             process.kill()

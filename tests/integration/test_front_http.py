@@ -15,8 +15,8 @@ import lz4.frame  # type: ignore[import-untyped]
 import pytest
 import requests
 
-from clickhouse.front.app import MAX_SQL_BYTES
 from clickhouse.front.errors import QUERY_IS_TOO_LARGE
+from clickhouse.front.limits import ADMIN_MAX_SQL_BYTES, READER_MAX_SQL_BYTES
 from infra.base.wait import until
 from tests.integration.front_server import ADMIN, READER, FrontServer, running_front
 from tests.unit.test_front_native import Reader
@@ -87,7 +87,8 @@ def test_wrong_and_missing_passwords(front: FrontServer) -> None:
         ("SELECT missing", {}, 404, 47),
         ("SELECT 1", {"no_such_setting": 1}, 404, 115),
         ("SELECT {a:UInt8}", {}, 400, 456),
-        ("SELECT 1", {"decompress": 1}, 501, 48),
+        ("SELECT 1", {"decompress": 1}, 400, 36),
+        (b"x" * 40, {"decompress": 1}, 400, 36),
         (ENDLESS, {"max_execution_time": 1}, 408, 159),
         ("SELECT 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'", {"max_query_size": 20}, 400, 62),
         (b"SELECT '\xff'", {}, 400, 62),
@@ -272,9 +273,8 @@ def test_grafanas_driver_with_gzip(front: FrontServer) -> None:
 
 
 def test_a_statement_that_is_too_long_is_refused(front: FrontServer) -> None:
-    too_long = b"SELECT 1 -- " + b"x" * MAX_SQL_BYTES
-    for user in (ADMIN, READER):
-        assert front.code(too_long, user) == QUERY_IS_TOO_LARGE
+    for user, limit in ((ADMIN, ADMIN_MAX_SQL_BYTES), (READER, READER_MAX_SQL_BYTES)):
+        assert front.code(b"SELECT 1 -- " + b"x" * limit, user) == QUERY_IS_TOO_LARGE
     assert front.run("SELECT 1", READER) == "1"
 
 
@@ -311,7 +311,9 @@ def test_a_session_runs_one_query_at_a_time_and_expires(front: FrontServer) -> N
 
 def test_a_query_ends_when_its_client_goes_away(front: FrontServer) -> None:
     body = ENDLESS.encode()
-    head = f"POST /?user={ADMIN[0]}&password={ADMIN[1]} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST /?user={ADMIN[0]}&password={ADMIN[1]} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     with socket.create_connection(("127.0.0.1", front.port)) as client:
         client.sendall(head.encode() + body)
         until(lambda: ENDLESS in running_queries(front), "the query to run", 10)

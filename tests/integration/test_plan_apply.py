@@ -17,7 +17,11 @@ from infra.base.errors import SmartmeterError
 from infra.base.settings import Settings
 from infra.base.wait import until
 from infra.deploy.changes import Step
+from schemas.avro import parse_record
+from schemas.examples import load_examples
+from schemas.registry import Registry
 from tests.integration.trial import DEADLINE_S, Trial, reading
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def trial(tmp_path: Path, settings: Settings) -> Iterator[Trial]:
 def smartmeter(settings: Settings, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from infra.cli import main; main()", *arguments]
     environment = {**os.environ, "SMARTMETER_DATA_DIR": str(settings.data_dir), **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE_S, check=False)
 
 
 def test_from_nothing_to_declared_and_no_further(trial: Trial) -> None:
@@ -63,7 +67,7 @@ def test_the_commands_exit_codes(settings: Settings) -> None:
     ]
 
 
-def test_a_breaking_difference_stops_everything(settings: Settings) -> None:
+def test_what_is_breaking_is_left_and_the_rest_applied(settings: Settings) -> None:
     topic = f"narrow-{uuid.uuid4().hex[:8]}"
     admin = AdminClient({"bootstrap.servers": settings.kafka_brokers})
     admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(10)
@@ -72,16 +76,44 @@ def test_a_breaking_difference_stops_everything(settings: Settings) -> None:
     plan = smartmeter(settings, "plan", KAFKA_TOPIC=topic)
     assert plan.returncode == 1
     assert f"! {topic}" in plan.stdout
-    assert "set partitions to 1 in the manifest" in plan.stdout
+    assert "set partitions to 1 in the deployment" in plan.stdout
     apply = smartmeter(settings, "apply", KAFKA_TOPIC=topic)
     assert apply.returncode == 1
-    assert f"nothing was applied, as these cannot be changed in place: topic {topic}" in apply.stderr
-    assert f"{topic}-dead-letters" not in admin.list_topics(timeout=10).topics
+    left = f"but not topic {topic}, which cannot be changed in place. See `smartmeter plan`"
+    assert left in " ".join(apply.stderr.split())
+    topics = admin.list_topics(timeout=10).topics
+    assert f"{topic}-dead-letters" in topics
+    assert len(topics[topic].partitions) == 1
+    again = smartmeter(settings, "apply", KAFKA_TOPIC=topic)
+    assert (again.returncode, left in " ".join(again.stderr.split())) == (1, True)
+    assert "nothing was applied" in again.stderr
+    smartmeter(settings, "apply")  # the shared tables read the usual topic again
+
+
+def test_tables_wait_for_a_schema_that_cannot_be_registered(trial: Trial) -> None:
+    """Version 1 of the readings differs from the registered one; the tables of the trend come all the same."""
+    raw = trial.datasets[trial.readings]
+    Registry(trial.settings.schema_registry_url).register(
+        raw.subject, parse_record(raw.versions[1].schema.replace('"unit": "kW"', '"unit": "W"'), "v1")
+    )
+    assert trial.plan().exit_code == 1
+    with pytest.raises(SmartmeterError) as caught:
+        trial.apply()
+    assert f"but not subject {raw.subject}, which cannot be changed in place; " in str(caught.value)
+    assert f"table {trial.readings}, which waits for subject {raw.subject}" in str(caught.value)
+    assert trial.plan().applicable == ()
+    tables = {name for (name,) in trial.rows("SHOW TABLES")}
+    assert {trial.trend, f"{trial.trend}_intake"} <= tables
+    assert not {name for name in tables if name.startswith(trial.readings)}
+    trend = trial.encoder(trial.trend, 1)
+    values = load_examples(trial.datasets[trial.trend], 1, trial.folder)[0].model_dump()
+    trial.send(trial.trend, [trend.encode(values)])
+    trial.await_rows("SELECT count() FROM {trend}_latest", [(1,)])
 
 
 def test_a_run_killed_after_any_step_is_finished_by_the_next(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first run is stopped after one step, the next after two, and so on until one comes to its end."""
-    perform = trial.deployment.perform
+    perform = trial.services.perform
     steps_left = 0
 
     def until_stopped(step: Step) -> None:
@@ -91,7 +123,7 @@ def test_a_run_killed_after_any_step_is_finished_by_the_next(trial: Trial, monke
         steps_left -= 1
         perform(step)
 
-    monkeypatch.setattr(trial.deployment, "perform", until_stopped)
+    monkeypatch.setattr(trial.services, "perform", until_stopped)
     stopped = 0
     while trial.plan().changes:
         steps_left = stopped = stopped + 1
@@ -212,4 +244,4 @@ def test_a_step_that_fails_names_the_statement(trial: Trial) -> None:
     from infra.deploy.changes import RunSql
 
     with pytest.raises(SmartmeterError, match="DROP TABLE there_is_none"):
-        trial.deployment.perform(RunSql("DROP TABLE there_is_none"))
+        trial.services.perform(RunSql("DROP TABLE there_is_none"))

@@ -18,7 +18,7 @@ from infra.base.columns import Column, take
 from infra.base.settings import Settings, load_settings
 from infra.base.wait import until
 from infra.stack import processes
-from infra.stack.stack import DEFAULT_PORTS, Stack
+from infra.stack.stack import Stack
 from ml import model as models
 from ml.features import FEATURES, PROFILE_CELLS
 from ml.history import features_of, merged
@@ -31,10 +31,11 @@ from schemas.manifest import load_datasets
 from schemas.registry import Registry
 from schemas.subscription import subscribe
 from tests.ml_rows import random_forest, simulated_windows
+from tests.patience import PATIENCE_S
 
 SMARTMETER = str(Path(sys.executable).with_name("smartmeter"))
 FEATURES_SET, RESULTS_SET = "anomaly_prediction_features", "anomaly_prediction_results"
-WITHIN_S = 120.0
+WITHIN_S = PATIENCE_S
 RESULT_FIELDS = "event_count, probability, prediction, kind, threshold, feature_partition, feature_offset"
 
 Rows = dict[str, Column]
@@ -42,15 +43,9 @@ Results = dict[tuple[int, int], tuple[Any, ...]]
 
 
 @pytest.fixture(scope="module")
-def own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A stack of its own with every contract, so that no other test's rows are judged."""
-    stack = Stack(tmp_path_factory.mktemp("predict"))
-    stack.up(dict.fromkeys(DEFAULT_PORTS, 0))
-    subprocess.run(
-        [SMARTMETER, "apply", "--data-dir", str(stack.data_dir)], check=True, capture_output=True, timeout=120
-    )
-    yield load_settings(stack.data_dir)
-    stack.down()
+def own_settings(applied: Stack) -> Settings:
+    """The stack whose table of features no other test writes to."""
+    return load_settings(applied.data_dir)
 
 
 class Service:
@@ -70,7 +65,7 @@ class Service:
         process = parts.find(self.settings.data_dir, PART)
         assert process is not None, processes.log_tail(self.settings.data_dir, PART)
         process.kill()
-        until(lambda: parts.has_ended(process), "the killed service to end", 30)
+        until(lambda: parts.has_ended(process), "the killed service to end", PATIENCE_S)
 
     def stop(self) -> None:
         process = parts.find(self.settings.data_dir, PART)
@@ -258,10 +253,10 @@ def test_a_second_one_is_refused_while_it_runs(service: Service) -> None:
     service.start()
     service.says("judging models=")
     command = [SMARTMETER, "ml", "predict", "--data-dir", str(service.settings.data_dir)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 1
     assert "runs already" in done.stderr
     status = subprocess.run(
-        [SMARTMETER, "status", *command[3:]], check=False, capture_output=True, text=True, timeout=60
+        [SMARTMETER, "status", *command[3:]], check=False, capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert PART in status.stdout

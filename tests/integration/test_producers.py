@@ -30,6 +30,7 @@ from producers.simulator import Simulator
 from producers.sink import Unacknowledged, open_sink
 from producers.validation import OutOfContract
 from tests.integration.raw_topic import DEADLINE_S, RawTopic, Row
+from tests.patience import PATIENCE_S
 
 BEGIN = 1_767_225_600_000
 """2026-01-01T00:00:00Z"""
@@ -89,7 +90,7 @@ def run(topic: RawTopic, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=environment(topic),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -324,7 +325,7 @@ def test_what_is_not_there_gives_a_sentence(topic: RawTopic) -> None:
         env={**environment(topic), "KAFKA_TOPIC": absent.topic},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")

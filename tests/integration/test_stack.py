@@ -18,6 +18,7 @@ from infra.base.settings import Settings, load_settings
 from infra.base.wait import until
 from infra.cli import cli
 from infra.stack.stack import DEFAULT_PORTS, PARTS, Stack
+from tests.patience import PATIENCE_S
 
 RECORD = {"type": "record", "name": "Trial", "fields": [{"name": "a", "type": "int"}]}
 
@@ -69,7 +70,7 @@ def consume(brokers: str, topic: str, count: int) -> list[bytes | None]:
         return len(values) >= count
 
     try:
-        until(enough, f"{count} messages of {topic}", deadline_s=30)
+        until(enough, f"{count} messages of {topic}", deadline_s=PATIENCE_S)
         return values
     finally:
         consumer.close()

@@ -28,6 +28,7 @@ from schemas.reader import ContractReader
 from schemas.registry import Registry
 from schemas.subscription import Subscription, Unreadable, UnreadableMessage
 from tests.integration.trial import reading
+from tests.patience import PATIENCE_S
 
 PARTITIONS = 2
 DATASETS = load_datasets()
@@ -208,8 +209,8 @@ def test_two_members_of_a_group_share_the_partitions_and_lose_nothing(readings: 
                 meters = (reading(meter) for meter in range(chunk, chunk + 50))
                 readings.send(readings.encoded(*meters), partition=partition)
         everything = {(partition, offset) for partition in range(PARTITIONS) for offset in range(count)}
-        until(lambda: {*seen[0], *seen[1]} == everything, "every record at one of the members", 60)
-        until(both_read, "both members to read", 60, every_s=0.5)
+        until(lambda: {*seen[0], *seen[1]} == everything, "every record at one of the members", PATIENCE_S)
+        until(both_read, "both members to read", PATIENCE_S, every_s=0.5)
     finally:
         stop.set()
         for thread in threads:
@@ -228,7 +229,7 @@ def test_a_registry_or_a_broker_that_is_down_is_waited_for(readings: Subscribed,
             stack.kill(part)
             restart = threading.Thread(
                 target=lambda part=part, is_told=is_told: (  # type: ignore[misc]
-                    until(lambda: any(is_told in sentence for sentence in told), f"to be told of {part}", 60),
+                    until(lambda: any(is_told in sentence for sentence in told), f"to be told of {part}", PATIENCE_S),
                     stack.start(part),
                     part == "kafka" and readings.send(readings.encoded(reading(2))),
                 )
@@ -277,7 +278,7 @@ def test_the_command_prints_records_for_people_and_for_programs(readings: Subscr
             env=environment(readings),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
         )
 
@@ -313,7 +314,7 @@ def test_the_command_ends_in_order_at_ctrl_c(readings: Subscribed, tmp_path: Pat
     with output.open("wb") as out:
         running = subprocess.Popen([*COMMAND, "--json"], env=environment(readings), stdout=out)
     try:
-        until(lambda: output.read_text().count("\n") == 1, "the record to be printed", 60)
+        until(lambda: output.read_text().count("\n") == 1, "the record to be printed", PATIENCE_S)
         running.send_signal(signal.SIGINT)
         assert running.wait(30) == 0
     finally:

@@ -13,13 +13,14 @@ from infra.base.settings import Settings
 from infra.base.wait import until
 from infra.deploy.apply import apply_plan
 from infra.deploy.changes import Change
-from infra.deploy.deployment import Deployment
 from infra.deploy.plan import Plan, make_plan
+from infra.deploy.services import Services
 from schemas.codec import Encoder
-from schemas.manifest import CONTRACTS, Dataset, load_datasets
+from schemas.manifest import CONTRACTS, Dataset, deployed, load_datasets
 from schemas.registry import Registry
+from tests.patience import PATIENCE_S
 
-DEADLINE_S = 60.0
+DEADLINE_S = PATIENCE_S
 
 
 class Trial:
@@ -28,7 +29,7 @@ class Trial:
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder = folder
         self.settings = settings
-        self.deployment = Deployment(settings)
+        self.services = Services(settings)
         prefix = f"trial_{uuid.uuid4().hex[:8]}"
         self.readings, self.trend = f"{prefix}_raw_data", f"{prefix}_meter_minute_trend"
         self._copy("raw_data", self.readings)
@@ -44,7 +45,7 @@ class Trial:
     @property
     def datasets(self) -> dict[str, Dataset]:
         """The datasets as the folder declares them now."""
-        return load_datasets(self.folder)
+        return deployed(load_datasets(self.folder), self.settings.deployment)
 
     def only_version_1(self) -> None:
         """Take version 2 of the readings away, as if it were not written yet."""
@@ -59,7 +60,7 @@ class Trial:
 
     def plan(self) -> Plan:
         """What differs now; other tests' topics, subjects and tables are not this trial's."""
-        found = make_plan(self.datasets, self.deployment.connection, self.deployment.read(self.datasets))
+        found = make_plan(self.datasets, self.services.connection, self.services.read(self.datasets))
         return Plan(
             found.changes, tuple(name for name in found.unmanaged if self.readings in name or self.trend in name)
         )
@@ -67,7 +68,7 @@ class Trial:
     def apply(self) -> list[Change]:
         """Apply what differs, and return what was done."""
         done: list[Change] = []
-        apply_plan(self.plan(), self.datasets, self.deployment, done.append, warned)
+        apply_plan(self.plan(), self.datasets, self.services, done.append, warned)
         return done
 
     def stop_reading(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from infra.base.share_limit import ShareLimit, TooManyBadMessages
+from infra.base.share_limit import ShareLimit, TooManyUnreadable
 from schemas.framing import frame
 from schemas.manifest import load_datasets
 from stream_processing.application import check_share
@@ -79,7 +79,7 @@ def test_the_application_ends_when_too_great_a_share_is_unreadable() -> None:
     limit = ShareLimit(max_share=0.05)
     check_share({"batch": 7, "read": 20_000, "unreadable": 1_000}, "smart-meter-data", limit)
     check_share({"batch": 7, "read": 10, "unreadable": 10}, "smart-meter-data", limit)
-    with pytest.raises(TooManyBadMessages, match=r"1001 of 20000 messages of batch 7 cannot be read, more than 5\.0%"):
+    with pytest.raises(TooManyUnreadable, match=r"1001 of 20000 messages of batch 7 cannot be read, more than 5\.0%"):
         check_share({"batch": 7, "read": 20_000, "unreadable": 1_001}, "smart-meter-data", limit)
 
 

@@ -132,7 +132,7 @@ def test_a_table_without_labels_or_with_too_little_says_so(kept: tuple[Path, str
     plain = simulated_windows(5, 4, factor=0.0)
     with pytest.raises(SmartmeterError, match="--csv FILE --inject"):
         on_table(newest(kept[0], None), plain, {"kind": "clickhouse"})
-    with pytest.raises(SmartmeterError, match=r"the fit part has .* --simulate"):
+    with pytest.raises(SmartmeterError, match=r"the fit split has .* --simulate"):
         split_table(plain, {"kind": "clickhouse"}).check()
 
 

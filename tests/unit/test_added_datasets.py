@@ -13,10 +13,18 @@ from tests.unit.test_tree import PACKAGES, REPOSITORY
 COPIED = (*PACKAGES, "tests", "docs", "pyproject.toml", "README.md")
 GENERATED = {Path("docs/contracts/README.md")}
 """Indexes that a command writes."""
-CLI = "from infra.cli import main; main()"
-EMITTED = (
-    "assert 'meter_hourly_peak' in grains['meter_1h'].emits; assert 'meter_daily_peak' in grains['meter_1day'].emits"
-)
+README_STEPS = """
+from clickhouse import ddl
+from infra.cli import cli
+from stream_processing.grain import load_grains
+
+cli(["schemas", "check"], standalone_mode=False)
+cli(["schemas", "docs"], standalone_mode=False)
+ddl.main()
+grains = load_grains()
+assert "meter_hourly_peak" in grains["meter_1h"].emits
+assert "meter_daily_peak" in grains["meter_1day"].emits
+"""
 CHECKS = ("test_tree", "test_grains", "test_examples", "test_ddl", "test_docs_pages", "test_expected_sql")
 
 
@@ -42,8 +50,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(root: Path, *arguments: str) -> str:
-    """Run Python in the copy, which comes before what is installed; it must succeed. Returns what it printed."""
+def run(root: Path, *arguments: str) -> None:
+    """Run Python in the copy, which comes before what is installed; it must succeed."""
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=root,
@@ -53,30 +61,17 @@ def run(root: Path, *arguments: str) -> str:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_adding_datasets_adds_files_and_edits_none(tree: Path) -> None:
     before = contents(tree)
     added = {path.relative_to(tree) for path in added_datasets.write(tree)}
-    for arguments in (["-c", CLI, "schemas", "check"], ["-c", CLI, "schemas", "docs"], ["-m", "clickhouse.ddl"]):
-        run(tree, *arguments)
+    run(tree, "-c", README_STEPS)
     folders = {"docs/contracts": ".md", "clickhouse/sql": ".sql"}.items()
     rendered = {Path(folder, name + suffix) for name in added_datasets.WINDOW_S for folder, suffix in folders}
-
     after = contents(tree)
     assert after.keys() - before.keys() == added | rendered
     assert {path for path in before if before[path] != after.get(path)} <= GENERATED
 
-    run(tree, "-c", f"from stream_processing.grain import load_grains; grains = load_grains(); {EMITTED}")
-    run(
-        tree,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-k",
-        "peak or test_grains or index",
-        *(f"tests/unit/{check}.py" for check in CHECKS),
-    )
+    tests = [f"tests/unit/{check}.py" for check in CHECKS]
+    run(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "peak or test_grains or index", *tests)

@@ -74,7 +74,7 @@ def test_a_registry_that_is_down_for_days_ends_no_grain(clock: Clock, tmp_path: 
     registry = Registry()
     context: Any = SimpleNamespace(datasets=load_datasets(), grains=load_grains(), registry=registry)
     sentences: list[str] = []
-    streaming = Application(context, StreamSettings(), tmp_path, sentences.append)
+    streaming = Application(context, StreamSettings(), str(tmp_path), sentences.append)
     per_grain = 2000  # the power of two that was once the pause overflows at 1024
 
     def failed_often() -> bool:
@@ -94,7 +94,7 @@ def test_a_query_that_runs_for_a_while_has_no_failures_left(
 ) -> None:
     registry = Registry()
     context: Any = SimpleNamespace(datasets=load_datasets(), grains=load_grains(), registry=registry)
-    streaming = Application(context, StreamSettings(), tmp_path, lambda _: None)
+    streaming = Application(context, StreamSettings(), str(tmp_path), lambda _: None)
 
     def start(_streaming: Application, _name: str, run: Run) -> None:
         """As `Application._start`, with a query that needs no Spark."""

@@ -38,7 +38,6 @@ def test_what_is_declared_holds() -> None:
         ({"order_by": ("window_start", "meter_id")}, "order_by was meter_id, window_start in main"),
         ({"version_by": "offset"}, "version_by was event_count"),
         ({"compatibility": "NONE"}, "compatibility was FULL_TRANSITIVE"),
-        ({"partitions": 3}, "partitions was 4 in main and is 3 now: Kafka cannot take partitions away"),
     ],
 )
 def test_what_is_fixed_once_released_may_not_change(change: dict[str, Any], said: str) -> None:
@@ -52,7 +51,6 @@ def test_what_is_fixed_once_released_may_not_change(change: dict[str, Any], said
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"partitions": 8}, "keys move; harmless"),
         ({"retention_days": 50}, "retention_days was 100 in main and is 50 now: a replay reaches less far back"),
         ({"retention_days": None}, "is unlimited now: a replay reaches further back"),
         ({"ttl_days": 50}, "ttl_days was 100 in main and is 50 now"),
@@ -72,11 +70,6 @@ def test_what_may_change_is_noted(change: dict[str, Any], said: str) -> None:
 def test_words_and_people_may_change_in_silence() -> None:
     changed = replace(TREND, owner="others", description="Other words.", producer="ml", consumers=("ml",))
     assert check_released(with_one(changed), DATASETS, "main") == check_declared(DATASETS)
-
-
-def test_more_partitions_break_where_the_later_offset_wins() -> None:
-    (sentence,) = check_released(with_one(replace(RAW, partitions=8)), DATASETS, "main").breaking
-    assert "offsets within one partition" in sentence
 
 
 def test_a_dataset_or_version_that_is_gone_breaks() -> None:

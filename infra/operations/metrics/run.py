@@ -6,18 +6,19 @@ import time
 from threading import Event
 
 from confluent_kafka import Message
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
 
 from infra.base import kafka_client, parts
 from infra.base.errors import SmartmeterError
 from infra.base.events import event
 from infra.base.loopback import HOST, chosen_port
+from infra.base.same_origin import guarded
 from infra.base.settings import Settings
 from infra.operations.metrics.exposition import Exposition
 from infra.operations.metrics.sources import Sources
 from infra.operations.metrics.windows import Windows
 from schemas.codec import Encoder
-from schemas.manifest import load_datasets
+from schemas.manifest import load_deployed
 from schemas.registry import Registry
 
 PART = "metrics"
@@ -32,17 +33,18 @@ log = logging.getLogger(__name__)
 def run_metrics(settings: Settings, port: int, every_s: float = READ_EVERY_S) -> None:
     """Run until SIGTERM or SIGINT, recorded as a part of the data directory.
 
-    A part that is down is told as such and asked again. Raises SmartmeterError when the port is taken, or when metrics
-    run already.
+    A part that is down is reported and asked again. Raises SmartmeterError when the port is taken, or when metrics
+    already run.
     """
     stop = Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
-    with parts.this_process_is(settings.data_dir, PART, "the metrics service") as found_at:
+    with parts.this_process_is(settings.stack_dir, settings.deployment.named(PART), "the metrics service") as found_at:
         port = chosen_port(port)
         exposition, registry = Exposition(), CollectorRegistry()
         registry.register(exposition)
         server, _ = start_http_server(port, HOST, registry)
+        server.set_app(guarded(make_wsgi_app(registry)))
         url = f"http://{HOST}:{port}/metrics"
         found_at(url)
         event(log, "serving", url=url)
@@ -73,10 +75,10 @@ def _gather(sources: Sources, exposition: Exposition, writer: "Writer", stop: Ev
 
 
 class Writer:
-    """Rows to the topic. Waits for nothing: what cannot be encoded yet or sent yet stays in memory, bounded."""
+    """Writes rows to the topic and never waits. Rows that cannot be encoded or sent yet stay in memory, bounded."""
 
     def __init__(self, settings: Settings) -> None:
-        self._dataset = load_datasets()[DATASET]
+        self._dataset = load_deployed(settings)[DATASET]
         self._registry = Registry(settings.schema_registry_url, timeout_s=2.0, deadline_s=0.0)
         self._encoder: Encoder | None = None
         self._waiting: list[dict[str, object]] = []

@@ -1,4 +1,4 @@
-"""The parts asked for their figures. One that is down costs its own figures, no others, and is named."""
+"""Asks the parts for their figures. A part that is down costs its own figures, no others, and is named."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -19,14 +19,14 @@ from infra.operations.metrics.figures import Figure, of_batches, predict_lag, st
 from infra.stack.stack import Stack
 from ml.progress import progress_file
 from ml.progress import read_progress as predicted
-from schemas.manifest import Dataset, load_datasets
+from schemas.manifest import Dataset, load_deployed
 from schemas.registry import Registry
 from stream_processing.run import read_progress
 
 KAFKA_TIMEOUT_S = 3.0
 FEATURES = "anomaly_prediction_features"
 REASONS_MAX = 10
-"""Reasons told per dataset; the rest are in the total alone."""
+"""Reasons shown per dataset; the total counts the others too."""
 REASON_LENGTH = 100
 LETTERS = f"SELECT countIf(redriven_at IS NULL), countIf(redriven_at IS NOT NULL) FROM {DEAD_LETTERS} WHERE topic != ''"
 Ends = dict[str, dict[int, int]]
@@ -34,7 +34,7 @@ Ends = dict[str, dict[int, int]]
 
 @dataclass
 class Gathered:
-    """Figures of one moment; `silent` says by source why it gave none."""
+    """Figures of one moment. `silent` says by source why it gave none."""
 
     figures: list[Figure] = field(default_factory=list)
     silent: dict[str, str] = field(default_factory=dict)
@@ -42,11 +42,11 @@ class Gathered:
 
 
 class Sources:
-    """Every source of one deployment. Keeps connections between calls; use from one thread."""
+    """Every source of one deployment. Keeps connections between calls. For use from one thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._datasets = load_datasets(raw_topic=settings.kafka_topic)
+        self._datasets = load_deployed(settings)
         self._registry = Registry(settings.schema_registry_url, timeout_s=2.0, deadline_s=0.0)
         self._admin: AdminClient | None = None
         self._client: Client | None = None
@@ -54,7 +54,7 @@ class Sources:
         self._batches: dict[str, int] = {}
 
     def gather(self) -> Gathered:
-        """Ask every source once; none waits for another that is down for more than a few seconds."""
+        """Ask every source once. A source that is down delays the others by a few seconds at most."""
         asks: Mapping[str, Callable[[], list[Figure]]] = {
             "processes": self._processes,
             "kafka": self._kafka,
@@ -71,10 +71,10 @@ class Sources:
         return gathered
 
     def late(self) -> tuple[int, int] | None:
-        """Rows that the stream met behind its watermark, as told so far, and readings that repairs found missing.
+        """Rows that the stream found behind its watermark so far, and readings that repairs found missing.
 
-        To be asked after `gather`; None where ClickHouse gave nothing then, or lacks one of the two tables, as it does
-        before `apply` and while they are rebuilt.
+        Call it after `gather`. None if ClickHouse gave nothing then, or lacks one of the two tables, as before `apply`
+        and during a rebuild.
         """
         if self._client is None or not {"pipeline_metrics_latest", "late_readings_latest"} <= self._tables:
             return None
@@ -90,21 +90,24 @@ class Sources:
             self._client.close()
 
     def _processes(self) -> list[Figure]:
-        told = []
-        for part in Stack(self._settings.data_dir).status():
+        figures = []
+        for part in Stack(self._settings.stack_dir).status():
             if part.resident_bytes is not None and part.uptime_s is not None:
-                told.append(Figure("resident_bytes", part.part, "", part.resident_bytes))
-                told.append(Figure("uptime_s", part.part, "", part.uptime_s))
-        return told
+                figures.append(Figure("resident_bytes", part.part, "", part.resident_bytes))
+                figures.append(Figure("uptime_s", part.part, "", part.uptime_s))
+        return figures
 
     def _kafka(self) -> list[Figure]:
         if self._admin is None:
             self._admin = kafka_client.admin(self._settings.kafka, {"log_level": 0})
         ends = _ends(self._admin, [dataset.topic for dataset in self._datasets.values()])
-        told = [Figure("end_offset_messages", "kafka", topic, sum(found.values())) for topic, found in ends.items()]
-        told += _clickhouse_lag(self._admin, self._datasets, ends)
-        told += predict_lag(predicted(progress_file(self._settings.data_dir)), FEATURES, ends.get(FEATURES, {}))
-        return told + stream_lag(read_progress(self._settings.data_dir), ends)
+        figures = [
+            Figure("end_offset_messages", "kafka", topic, sum(offsets.values())) for topic, offsets in ends.items()
+        ]
+        figures += _clickhouse_lag(self._admin, self._datasets, ends)
+        features = self._datasets[FEATURES].topic
+        figures += predict_lag(predicted(progress_file(self._settings.data_dir)), features, ends.get(features, {}))
+        return figures + stream_lag(read_progress(self._settings.data_dir), ends)
 
     def _clickhouse(self) -> list[Figure]:
         self._tables = set()
@@ -115,33 +118,38 @@ class Sources:
         if not applied:
             raise SmartmeterError("ClickHouse has no tables yet: run `smartmeter apply`")
         newest = self._client.query(" UNION ALL ".join(map(_newest, applied))).result_rows
-        aside = self._client.query(" UNION ALL ".join(map(_set_aside, applied))).result_rows
+        unreadable = self._client.query(" UNION ALL ".join(map(_unreadable, applied))).result_rows
         now_ms = time.time() * 1000
-        told = [
+        figures = [
             Figure("newest_row_age_s", "clickhouse", name, max(0.0, (now_ms - newest_ms) / 1000))
             for name, newest_ms, count in newest
             if count
         ]
         totals = dict.fromkeys(applied, 0)
-        for name, reason, count in aside:
+        for name, reason, count in unreadable:
             totals[name] += count
-            told.append(Figure("set_aside_by_reason_messages", consumer_group(name), reason, count))
-        told += [Figure("set_aside_messages", consumer_group(name), "", count) for name, count in totals.items()]
+            figures.append(Figure("set_aside_by_reason_messages", consumer_group(self._datasets[name]), reason, count))
+        figures += [
+            Figure("set_aside_messages", consumer_group(self._datasets[name]), "", count)
+            for name, count in totals.items()
+        ]
         if DEAD_LETTERS in self._tables:
             [(waiting, redriven)] = self._client.query(LETTERS).result_rows
-            told.append(Figure("dead_letter_messages", "dead-letters", "waiting", waiting))
-            told.append(Figure("dead_letter_messages", "dead-letters", "redriven", redriven))
-        return told
+            figures.append(Figure("dead_letter_messages", "dead-letters", "waiting", waiting))
+            figures.append(Figure("dead_letter_messages", "dead-letters", "redriven", redriven))
+        return figures
 
     def _subjects(self) -> list[Figure]:
+        declared = {dataset.subject for dataset in self._datasets.values()}
         return [
             Figure("schema_versions", "registry", subject, len(self._registry.ids_of(subject)))
             for subject in self._registry.subjects()
+            if subject in declared or self._settings.deployment.owns(subject)
         ]
 
 
 def _ends(admin: AdminClient, topics: list[str]) -> Ends:
-    """By topic and partition, the end offset; topics that do not exist are left out."""
+    """By topic and partition, the end offset; topics that do not exist are missing."""
     known = admin.list_topics(timeout=KAFKA_TIMEOUT_S).topics
     wanted = {
         TopicPartition(topic, partition): OffsetSpec.latest()
@@ -158,25 +166,25 @@ def _ends(admin: AdminClient, topics: list[str]) -> Ends:
 
 
 def _clickhouse_lag(admin: AdminClient, datasets: Mapping[str, Dataset], ends: Ends) -> list[Figure]:
-    """Each table's group against the end of its topic; what a group has not committed counts from the beginning."""
+    """Each table's group against the end of its topic. A partition without a commit counts from its beginning."""
     answers: list[tuple[Dataset, Any]] = []
     for dataset in datasets.values():
         if dataset.topic in ends:
-            group = consumer_group(dataset.name)
+            group = consumer_group(dataset)
             asked = [TopicPartition(dataset.topic, partition) for partition in ends[dataset.topic]]
             request = [ConsumerGroupTopicPartitions(group, asked)]
             answer = admin.list_consumer_group_offsets(request, request_timeout=KAFKA_TIMEOUT_S)[group]
             answers.append((dataset, answer))
-    told = []
+    figures = []
     for dataset, answer in answers:
         reached = {at.partition: max(at.offset, 0) for at in answer.result().topic_partitions}
         behind = sum(end - reached.get(partition, 0) for partition, end in ends[dataset.topic].items())
-        told.append(Figure("lag_messages", consumer_group(dataset.name), dataset.topic, max(behind, 0)))
-    return told
+        figures.append(Figure("lag_messages", consumer_group(dataset), dataset.topic, max(behind, 0)))
+    return figures
 
 
 def _newest(name: str) -> str:
-    """Time of the newest message of a table, read from the part that was written last, which is small as a rule."""
+    """Time of a table's newest message, read from the part that was written last, which is usually small."""
     last = f"SELECT name FROM system.parts WHERE database = currentDatabase() AND table = {literal(name)} AND active"
     return (
         f"SELECT {literal(name)} AS name, toUnixTimestamp64Milli(max(produced_at)) AS newest_ms, count() AS found "
@@ -184,8 +192,8 @@ def _newest(name: str) -> str:
     )
 
 
-def _set_aside(name: str) -> str:
-    """Unreadable messages of a dataset by reason; delivered twice, a message counts once."""
+def _unreadable(name: str) -> str:
+    """Unreadable messages of a dataset by reason. A message that was delivered twice counts once."""
     plain = f"substring(replaceRegexpAll(reason, '[0-9]+', '…'), 1, {REASON_LENGTH})"
     return (
         f"SELECT {literal(name)} AS name, {plain} AS why, uniqExact((topic, partition, offset)) AS messages "

@@ -1,4 +1,4 @@
-"""Readings of figures summed up by window, into rows of dataset pipeline_metrics. No clock: time is given."""
+"""Sums readings of figures up by window, into rows of dataset pipeline_metrics. It has no clock: time is given."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Key = tuple[str, str, str, int]
 
 @dataclass
 class Readings:
-    """What is kept of one figure's readings in one window."""
+    """One figure's readings in one window."""
 
     count: int
     total: float
@@ -22,7 +22,7 @@ class Readings:
 
 
 class Windows:
-    """Open windows; a window is given out once, when its time is over."""
+    """Open windows. Each is given out once, when its time is over."""
 
     def __init__(self) -> None:
         self._open: dict[Key, Readings] = {}
@@ -33,14 +33,14 @@ class Windows:
         for figure in figures:
             key = (figure.metric, figure.part, figure.target, start_ms)
             value = float(figure.value)
-            found = self._open.get(key)
-            if found is None:
+            readings = self._open.get(key)
+            if readings is None:
                 self._open[key] = Readings(1, value, value, value, value)
                 continue
-            found.count += 1
-            found.total += value
-            found.least, found.greatest = min(found.least, value), max(found.greatest, value)
-            found.last = value
+            readings.count += 1
+            readings.total += value
+            readings.least, readings.greatest = min(readings.least, value), max(readings.greatest, value)
+            readings.last = value
 
     def closed(self, now_ms: int | None) -> list[dict[str, Any]]:
         """Rows of the windows that ended by `now_ms`, and of all of them for None; each is given out once."""

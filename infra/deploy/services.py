@@ -1,4 +1,4 @@
-"""The deployment itself: reads what exists, and carries out the steps of a plan. All I/O of plan and apply is here."""
+"""The services: reads what exists, and carries out the steps of a plan. All I/O of plan and apply is here."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, assert_never
@@ -12,10 +12,11 @@ from confluent_kafka.admin import (
     ConfigEntry,
     ConfigResource,
     NewTopic,
+    PartitionMetadata,
     ResourceType,
 )
 
-from clickhouse.ddl import Connection
+from clickhouse.ddl import Connection, literal
 from clickhouse.tables import read_tables
 from infra.base import kafka_client
 from infra.base.clickhouse_client import connect, query_with
@@ -23,6 +24,7 @@ from infra.base.errors import SmartmeterError
 from infra.base.settings import Settings
 from infra.base.wait import until
 from infra.deploy.changes import (
+    CreateDatabase,
     CreateTopic,
     ForgetOffsets,
     RegisterSchema,
@@ -40,22 +42,26 @@ from schemas.registry import Registry
 ADMIN_TIMEOUT_S = 10.0
 GROUP_DELETED_WITHIN_S = 60.0
 WARM_TIMEOUT_S = 10.0
-BY_BROKER = -1
+ALWAYS_THERE = "default"
+"""The database in which a connection begins, as the deployment's may not be there yet."""
 
 
-class Deployment:
+class Services:
     """Kafka, registry and ClickHouse of these settings; raises SmartmeterError where a part says no, or nothing."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._kafka = kafka_client.admin(settings.kafka)
         self._registry = Registry(settings.schema_registry_url)
-        self._clickhouse: Client = connect(settings)
+        self._database = settings.deployment.clickhouse.database
+        self._clickhouse: Client = connect(settings, database=ALWAYS_THERE)
+        self._enter_database()
 
     @property
     def connection(self) -> Connection:
-        """Where this deployment's ClickHouse finds Kafka and the registry."""
-        return Connection(self._settings.kafka, self._settings.clickhouse_schema_registry_url)
+        """Where this deployment's ClickHouse finds Kafka and the registry, and what the deployment says of tables."""
+        settings = self._settings
+        return Connection(settings.kafka, settings.clickhouse_schema_registry_url, settings.deployment)
 
     def read(self, datasets: Mapping[str, Dataset]) -> Actual:
         """What exists now; configs of topics and schemas of subjects for those that are declared."""
@@ -65,6 +71,8 @@ class Deployment:
             level = self._registry.compatibility(dataset.subject)
             if schemas or level:
                 subjects[dataset.subject] = Subject(dataset.subject, level, schemas)
+        if not self._enter_database():
+            return Actual(self._topics(datasets.values()), subjects, {}, has_database=False)
         try:
             tables = read_tables(query_with(self._clickhouse))
         except ClickHouseError as error:
@@ -75,7 +83,7 @@ class Deployment:
         """Carry out one step; one that is done already does nothing."""
         match step:
             case CreateTopic():
-                topic = NewTopic(step.topic, step.partitions, BY_BROKER, config=dict(step.configs))
+                topic = NewTopic(step.topic, step.partitions, step.replicas, config=dict(step.configs))
                 self._wait_for(self._kafka.create_topics([topic]), KafkaError.TOPIC_ALREADY_EXISTS)
             case SetTopicConfigs():
                 entries = [
@@ -90,6 +98,9 @@ class Deployment:
                 self._registry.register(step.subject, step.record)
             case ForgetOffsets():
                 self._forget(step.group)
+            case CreateDatabase():
+                self._run(f"CREATE DATABASE IF NOT EXISTS `{step.database}`")
+                self._enter_database()
             case RunSql():
                 self._run(step.statement)
             case _:
@@ -115,17 +126,30 @@ class Deployment:
     def _topics(self, datasets: Iterable[Dataset]) -> dict[str, Topic]:
         try:
             found = self._kafka.list_topics(timeout=ADMIN_TIMEOUT_S).topics
-            topics = {name: len(topic.partitions) for name, topic in found.items() if not name.startswith("__")}
-            declared = [topic for topic in declared_topics(datasets) if topic.name in topics]
-            resources = {ConfigResource(ResourceType.TOPIC, topic.name): topic for topic in declared}
-            answers = self._kafka.describe_configs(list(resources)) if resources else {}
+            topics = {name: topic.partitions for name, topic in found.items() if not name.startswith("__")}
+            declared = declared_topics(datasets, self._settings.deployment.kafka)
+            resources = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in declared if topic.name in topics]
+            answers = self._kafka.describe_configs(resources) if resources else {}
             configs = {
                 resource.name: {name: entry.value for name, entry in future.result(ADMIN_TIMEOUT_S).items()}
                 for resource, future in answers.items()
             }
         except KafkaException as error:
             raise self._kafka_says_no(error) from error
-        return {name: Topic(name, count, configs.get(name, {})) for name, count in topics.items()}
+        return {
+            name: Topic(name, len(partitions), _replicas(partitions.values()), configs.get(name, {}))
+            for name, partitions in topics.items()
+        }
+
+    def _enter_database(self) -> bool:
+        """Work in the deployment's database from now on, if it is there; whether it is."""
+        try:
+            found = self._clickhouse.query(f"SELECT 1 FROM system.databases WHERE name = {literal(self._database)}")
+        except ClickHouseError as error:
+            raise SmartmeterError(f"ClickHouse did not say what databases it has: {error}") from error
+        if found.result_rows:
+            self._clickhouse.database = self._database
+        return bool(found.result_rows)
 
     def _wait_for(self, answers: Mapping[Any, Any], done_already: int | None = None) -> None:
         for future in answers.values():
@@ -169,3 +193,8 @@ class Deployment:
         return SmartmeterError(
             f"Kafka at {self._settings.kafka_brokers}: {error.args[0].str()}; is it running? See `smartmeter status`"
         )
+
+
+def _replicas(partitions: Iterable[PartitionMetadata]) -> int:
+    """Replicas of a topic: those of the partition that has the fewest."""
+    return min((len(partition.replicas) for partition in partitions), default=0)

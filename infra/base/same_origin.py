@@ -1,0 +1,52 @@
+"""Whether a web page may use a server on this machine: the check that every HTTP port makes first.
+
+A browser sends requests to 127.0.0.1 for any page that asks, and a page's own host name may resolve to 127.0.0.1
+(DNS rebinding). So a server here answers only requests that name it as it is known, from its own pages or from none.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", ""})
+"""Names of this machine for itself; empty: a client older than HTTP/1.1, which no browser is."""
+
+
+def refusal(
+    host: str | None, origin: str | None, fetch_site: str | None, names: Collection[str] = LOOPBACK_NAMES
+) -> str | None:
+    """Why a request with these headers (Host, Origin, Sec-Fetch-Site) is refused; None where it is not.
+
+    `names` are host names without a port under which this server may be addressed.
+    """
+    name = host_name(host or "")
+    if name not in names:
+        return f"this server is not {name[:200]!r}: address it as {' or '.join(sorted(filter(None, names)))}"
+    if fetch_site in {"cross-site", "same-site"}:
+        return "this server answers no requests of other sites' pages"
+    if origin is not None and urlsplit(origin).netloc.lower() != (host or "").lower():
+        return f"this server answers no requests of pages from {origin[:200]!r}"
+    return None
+
+
+def guarded(application: Application) -> Application:
+    """A WSGI application that answers requests for this machine alone, and refuses other sites' pages with 403."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        refused = refusal(environ.get("HTTP_HOST"), environ.get("HTTP_ORIGIN"), environ.get("HTTP_SEC_FETCH_SITE"))
+        if refused is None:
+            return application(environ, start_response)
+        body = f"{refused}\n".encode()
+        start_response("403 Forbidden", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    return answer
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without port and brackets, in small letters."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return host.lower()

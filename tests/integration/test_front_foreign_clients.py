@@ -1,0 +1,106 @@
+"""Clients of other languages, as they are: each a small program in tests/clients that says what went wrong.
+
+A test is skipped where its language's tools are missing, and only there: in CI they are installed. Downloads and builds
+are kept beside the jars, so that only the first run pays for them.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from infra.stack.cache import cache_dir
+from infra.stack.ivy import Module, retrieve
+from infra.stack.java import java_binary
+from tests.integration.front_server import ADMIN, READER, FrontServer, running_front
+
+PROGRAMS = Path(__file__).parents[1] / "clients"
+BUILD_S = 900
+RUN_S = 300
+JAVA_CLIENTS = [Module("com.clickhouse", "clickhouse-jdbc", "0.9.4"), Module("org.slf4j", "slf4j-nop", "2.0.17")]
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontServer]:
+    with running_front(tmp_path_factory.mktemp("front") / "data") as front:
+        yield front
+
+
+@pytest.fixture
+def kept(request: pytest.FixtureRequest) -> Path:
+    """Where a language's downloads and builds are kept."""
+    folder = cache_dir() / "test-clients" / request.node.name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def needs(*tools: str) -> None:
+    for tool in tools:
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+
+
+def build(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=BUILD_S,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
+
+
+def run(front: FrontServer, *command: str | Path) -> None:
+    """Run a client's program, and show what it says when it fails."""
+    told = {
+        "URL_": front.url,
+        "ADDRESS": f"127.0.0.1:{front.port}",
+        "ADMIN": ADMIN[0],
+        "ADMIN_PASSWORD": ADMIN[1],
+        "READER": READER[0],
+        "READER_PASSWORD": READER[1],
+    }
+    done = subprocess.run(
+        command, env={**os.environ, **told}, capture_output=True, text=True, timeout=RUN_S, check=False
+    )
+    assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-6000:]}"
+
+
+def test_go(front: FrontServer, kept: Path) -> None:
+    needs("go")
+    program = kept / "client"
+    build(["go", "build", "-o", program, "."], PROGRAMS / "go")
+    run(front, program)
+
+
+def test_node(front: FrontServer, kept: Path) -> None:
+    needs("node", "npm")
+    for name in ("package.json", "package-lock.json", "client.mjs"):
+        shutil.copy(PROGRAMS / "node" / name, kept)
+    build(["npm", "ci", "--no-audit", "--no-fund", "--prefer-offline"], kept)
+    run(front, "node", kept / "client.mjs")
+
+
+def test_java(front: FrontServer, kept: Path) -> None:
+    needs("javac")
+    jars = kept / "jars"
+    if not jars.exists():
+        work = kept / "work"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        retrieve(JAVA_CLIENTS, work, transitive=True, progress=lambda _: None).rename(jars)
+        shutil.rmtree(work)
+    class_path = os.pathsep.join(map(str, sorted(jars.rglob("*.jar"))))
+    run(front, java_binary(17), "-cp", class_path, PROGRAMS / "java" / "Client.java")
+
+
+def test_rust(front: FrontServer, kept: Path) -> None:
+    needs("cargo")
+    build(["cargo", "build", "--quiet", "--locked"], PROGRAMS / "rust", {"CARGO_TARGET_DIR": str(kept)})
+    run(front, kept / "debug" / "client")
