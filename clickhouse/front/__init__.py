@@ -1,6 +1,8 @@
-"""An HTTP front for the in-process ClickHouse engine (chDB): ClickHouse's HTTP interface, users, and a schema mirror.
+"""An HTTP front for the in-process ClickHouse engine: ClickHouse's HTTP interface, two users, and a schema mirror.
 
-`request` reads HTTP, `statement` reads SQL through the engine's own parser, `access` says who may do what, `formats`
-and `native` shape results, `errors` maps exceptions: all pure. `engine` owns the engine, `mirror` the registry, `app`
-joins them.
+Two processes. The front's: `app` joins `request`, `exchange`, `externals` and `compression` (HTTP), `access` and
+`reader` (who may do what), `mirror` (schemas from the registry) and `supervisor`, its side of the engine's process. The
+engine's: `worker` and `engine`, behind `confine`; `wire` is how the two talk. `catalogue` writes what the reader may
+use, from the engine that is installed, to `allowed/`; `limits` holds every bound. `statement`, `formats`, `native` and
+`errors` are pure.
 """
