@@ -32,6 +32,9 @@ from infra.base.wait import until
 from tests.integration.front_server import ADMIN, READER, FrontServer, running_front
 from tests.integration.test_front_http import ENDLESS, running_queries
 
+SOON_S = 30.0
+"""What is answered at once, on a busy machine too. The findings' statements took minutes, or for ever."""
+
 SECRET = "CLICKHOUSE_PASSWORD=hush-hush"
 
 
@@ -234,15 +237,15 @@ def test_h3_h4_time_grows_with_length(front: FrontServer, template: str, unit: s
         started = time.monotonic()
         front.post(sql, READER)
         seconds.append(time.monotonic() - started)
-    assert seconds[-1] < 5, seconds
-    assert requests.get(f"{front.url}/ping", timeout=2).ok
+    assert seconds[-1] < SOON_S, seconds
+    assert requests.get(f"{front.url}/ping", timeout=SOON_S).ok
 
 
 def test_h4_the_administrators_insert_too(front: FrontServer) -> None:
     started = time.monotonic()
     front.post("INSERT '" + "\\'" * 100_000)
     front.post("INSERT INTO t " + "/*" * 100_000)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < SOON_S
 
 
 class Waiting:
@@ -291,9 +294,9 @@ def test_h5_h6_what_ignores_its_time_is_ended_and_the_administrator_served(front
         codes = list(pool.map(lambda _: front.code(sql, READER, max_execution_time=2), range(8)))
     took_s = time.monotonic() - started
     assert set(codes) <= {159, 236, 572, 202, 241}, codes
-    assert waiting.longest_s < 5, f"{waiting.longest_s:.1f} s"
+    assert waiting.longest_s < SOON_S, f"{waiting.longest_s:.1f} s"
     assert waiting.answers > 3
-    assert took_s < 3 * (2 + CANCEL_S) + 20, f"{took_s:.1f} s"
+    assert took_s < 3 * (2 + CANCEL_S) + 2 * SOON_S, f"{took_s:.1f} s"
     assert front.run("SELECT countIf(a = 5) > 0 FROM t", READER) == "1"
 
 
@@ -307,9 +310,9 @@ def test_h7_who_never_reads_loses_his_answer(front: FrontServer) -> None:
             client.sendall(head.encode() + sql)
         started = time.monotonic()
         assert front.run("SELECT 1") == "1"
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < SOON_S
         assert front.run("SELECT 2", READER) == "2"  # waits for a slot: there are four
-        assert time.monotonic() - started < 2 * UNREAD_S + 10
+        assert time.monotonic() - started < 2 * UNREAD_S + SOON_S
 
 
 def test_h8_what_grows_is_refused_as_it_grows(front: FrontServer) -> None:
@@ -321,7 +324,7 @@ def test_h8_what_grows_is_refused_as_it_grows(front: FrontServer) -> None:
     with ThreadPoolExecutor(3) as pool:
         answers = list(pool.map(lambda _: front.post(small, READER, {"Content-Encoding": "gzip"}), range(3)))
     assert [answer.headers["X-ClickHouse-Exception-Code"] for answer in answers] == ["307"] * 3
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < SOON_S
     assert front.process.memory_info().rss - before < 100 << 20
 
 
@@ -336,9 +339,9 @@ def test_h9_a_silent_registry_holds_nobody_but_the_engine(tmp_path: Path) -> Non
             path = f"/schema-registry/schemas/ids/{700000 + number}"
             client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         started = time.monotonic()
-        assert requests.get(f"{front.url}/ping", timeout=5).ok
+        assert requests.get(f"{front.url}/ping", timeout=SOON_S).ok
         assert front.run("SELECT 1", READER) == "1"
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < SOON_S
 
 
 @pytest.mark.parametrize("head", ["Content-Length: 1000000000000", "Transfer-Encoding: chunked"])

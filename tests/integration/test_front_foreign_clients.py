@@ -1,7 +1,7 @@
 """Clients of other languages, as they are: each a small program in tests/clients that says what went wrong.
 
-A test is skipped where its language's tools are missing, and only there: in CI they are installed. Downloads and builds
-are kept beside the jars, so that only the first run pays for them.
+A test is skipped where its language's tools are missing. Downloads and builds are kept beside the jars, so that only the
+first run pays for them. Node, Java and Rust cost minutes there and run where SMARTMETER_TEST_CLIENTS is set.
 """
 
 import os
@@ -21,6 +21,11 @@ PROGRAMS = Path(__file__).parents[1] / "clients"
 BUILD_S = 900
 RUN_S = 300
 JAVA_CLIENTS = [Module("com.clickhouse", "clickhouse-jdbc", "0.9.4"), Module("org.slf4j", "slf4j-nop", "2.0.17")]
+
+
+costs_minutes = pytest.mark.skipif(
+    not os.environ.get("SMARTMETER_TEST_CLIENTS"), reason="set SMARTMETER_TEST_CLIENTS=1: it costs minutes"
+)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,7 @@ def test_go(front: FrontServer, kept: Path) -> None:
     run(front, program)
 
 
+@costs_minutes
 def test_node(front: FrontServer, kept: Path) -> None:
     needs("node", "npm")
     for name in ("package.json", "package-lock.json", "client.mjs"):
@@ -87,6 +93,7 @@ def test_node(front: FrontServer, kept: Path) -> None:
     run(front, "node", kept / "client.mjs")
 
 
+@costs_minutes
 def test_java(front: FrontServer, kept: Path) -> None:
     needs("javac")
     jars = kept / "jars"
@@ -100,6 +107,7 @@ def test_java(front: FrontServer, kept: Path) -> None:
     run(front, java_binary(17), "-cp", class_path, PROGRAMS / "java" / "Client.java")
 
 
+@costs_minutes
 def test_rust(front: FrontServer, kept: Path) -> None:
     needs("cargo")
     build(["cargo", "build", "--quiet", "--locked"], PROGRAMS / "rust", {"CARGO_TARGET_DIR": str(kept)})
