@@ -1,7 +1,7 @@
 """Clients of other languages, as they are: each a small program in tests/clients that says what went wrong.
 
-A test is skipped where its language's tools are missing. Downloads and builds are kept beside the jars, so that only the
-first run pays for them. Node, Java and Rust cost minutes there and run where SMARTMETER_TEST_CLIENTS is set.
+A test is skipped where its language's tools are missing. Downloads and builds are kept beside the jars, so that only
+the first run pays for them. Node, Java and Rust cost minutes there and run where SMARTMETER_TEST_CLIENTS is set.
 """
 
 import os
