@@ -20,7 +20,7 @@ from clickhouse.front import access, errors, formats, library, native
 from clickhouse.front.access import Role
 from clickhouse.front.errors import QueryError
 from clickhouse.front.library import Connection
-from clickhouse.front.limits import MAX_SESSIONS
+from clickhouse.front.limits import MAX_SESSIONS, PRINTED_MAX_BYTES
 from clickhouse.front.statement import Statement, judged_text, parse_normalised, without_formatquery_scope
 
 IDLE_CHECK_S = 0.25
@@ -320,7 +320,7 @@ def _tree(connection: Connection, sql: str) -> str | None:
     """The parser's tree of a statement as JSON, if it is whole: printed, it is the statement again."""
     tree = "parseQueryToJSON({q:String})"
     whole = f"formatQueryFromJSON({tree}) = formatQuerySingleLine({{q:String}})"
-    query = f"SELECT {tree}, {whole} SETTINGS implicit_select = 0"
+    query = f"SELECT {tree}, {whole} SETTINGS implicit_select = 0, max_query_size = {PRINTED_MAX_BYTES}"
     try:
         answer = json.loads(_run(connection, query, "JSONCompactEachRow", {"q": escape_parameter(sql)}))
     except QueryError as error:

@@ -7,6 +7,9 @@ READER_MAX_MEMORY_BYTES = 2_000_000_000
 READER_MAX_SQL_BYTES = 256 << 10
 """The engine's own max_query_size."""
 
+PRINTED_MAX_BYTES = 16 << 20
+"""Of a reader's statement as the engine prints it, which is longer than what was sent: it is indented."""
+
 READER_MAX_NESTING = 100
 """Brackets within brackets. The deepest of our panels has 9."""
 

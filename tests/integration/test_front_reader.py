@@ -242,3 +242,14 @@ def test_the_engines_grants_alone_refuse_changes(tmp_path: Path) -> None:
     # The engine has one answer for a file that it may not read and for a table that does not exist: the front says 60.
     codes = {"SELECT * FROM file('evil.csv')": 60}
     assert lines == [f"{codes.get(sql, 497)} {0} {sql}" for sql in statements]
+
+
+def test_a_long_statement_may_be_longer_when_it_is_printed(front: FrontServer) -> None:
+    """As verify's look-ups are: 240 KB as sent, and more where the engine indents it."""
+    numbers = ",".join(str(1_800_000_000_000 + number) for number in range(8_000))
+    sql = (
+        "SELECT count() FROM (SELECT arrayJoin(arrayZip("
+        f"arrayMap(ms -> fromUnixTimestamp64Milli(ms, 'UTC'), [{numbers}]), [{numbers}])) AS wanted)"
+    )
+    assert 200_000 < len(sql) < 256 << 10
+    assert front.run(sql, READER) == "8000"
