@@ -8,8 +8,7 @@ before a value. Only the engine's own requests are held: others could hold all t
 import asyncio
 import json
 import logging
-import os
-import tempfile
+import threading
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -18,23 +17,17 @@ from pathlib import Path
 import psutil
 import requests
 
+from infra.base.files import write_whole
+from schemas.registry import UNKNOWN_SCHEMA, Registry, RegistryRefused, RegistryUnavailable
+
 FIRST_BYTE_S = 0.4
 KEEP_ALIVE_S = 0.3
 RETRY_S = 1.0
 STRANGERS_WAIT_S = 2.0
 MAX_STRANGERS = 4
-REGISTRY_TIMEOUT_S = (2.0, 10.0)
-_SCHEMA_NOT_FOUND = 40403
+REGISTRY_TIMEOUT_S = 10.0
 
 log = logging.getLogger(__name__)
-
-
-class UnknownSchemaError(Exception):
-    """The registry answered that it has no schema of this id."""
-
-
-class RegistryUnavailableError(Exception):
-    """No usable answer: nothing can be said about the id."""
 
 
 class SchemaMirror:
@@ -43,16 +36,17 @@ class SchemaMirror:
     The directory belongs to one registry: another registry gives other schemas the same ids.
     """
 
-    def __init__(self, directory: Path, fetch: Callable[[int], bytes]) -> None:
+    def __init__(self, directory: Path, fetch: Callable[[int], str | None]) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._directory = directory
         self._fetch = fetch
+        self._writing = threading.Lock()
         # Strangers' questions to a silent registry must not keep the engine's waiting: each have threads of their own.
         self._pools = {
             True: ThreadPoolExecutor(max_workers=8, thread_name_prefix="registry"),
             False: ThreadPoolExecutor(max_workers=2, thread_name_prefix="registry-strangers"),
         }
-        self._under_way: dict[tuple[int, bool], asyncio.Future[bytes]] = {}
+        self._under_way: dict[tuple[int, bool], asyncio.Future[bytes | None]] = {}
         self.held = 0
         """How many answers are being kept alive now."""
 
@@ -82,14 +76,13 @@ class SchemaMirror:
         if not ours and sum(not engines for _, engines in self._under_way) >= MAX_STRANGERS:
             return HTTPStatus.SERVICE_UNAVAILABLE, _one(b"")
         try:
-            return HTTPStatus.OK, _one(await self._ask(schema_id, ours, FIRST_BYTE_S if ours else STRANGERS_WAIT_S))
-        except UnknownSchemaError:
-            return HTTPStatus.NOT_FOUND, _one(_not_found(schema_id))
-        except (RegistryUnavailableError, TimeoutError) as error:
+            body = await self._ask(schema_id, ours, FIRST_BYTE_S if ours else STRANGERS_WAIT_S)
+        except (RegistryUnavailable, TimeoutError) as error:
             if not ours:
                 return HTTPStatus.SERVICE_UNAVAILABLE, _one(b"")
             log.warning("schema %d: registry unavailable (%s); the engine is kept waiting", schema_id, error)
             return HTTPStatus.OK, self._keep_alive(schema_id)
+        return (HTTPStatus.NOT_FOUND, _one(_not_found(schema_id))) if body is None else (HTTPStatus.OK, _one(body))
 
     async def _keep_alive(self, schema_id: int) -> AsyncGenerator[bytes, None]:
         """Blanks until the schema is there.
@@ -101,22 +94,27 @@ class SchemaMirror:
             while True:
                 yield b" "
                 try:
-                    yield await self._ask(schema_id, True, KEEP_ALIVE_S)
+                    body = await self._ask(schema_id, True, KEEP_ALIVE_S)
                 except TimeoutError:
                     continue
-                except RegistryUnavailableError:
+                except RegistryUnavailable:
                     for _ in range(round(RETRY_S / KEEP_ALIVE_S)):
                         yield b" "
                         await asyncio.sleep(KEEP_ALIVE_S)
                     continue
-                except UnknownSchemaError:
+                if body is None:
                     log.warning("schema %d: the registry is back and does not know it", schema_id)
+                else:
+                    yield body
                 return
         finally:
             self.held -= 1
 
-    async def _ask(self, schema_id: int, ours: bool, timeout_s: float) -> bytes:
-        """The schema within `timeout_s`, else TimeoutError; requests for one id share one question to the registry."""
+    async def _ask(self, schema_id: int, ours: bool, timeout_s: float) -> bytes | None:
+        """The schema, or None where the registry knows none; TimeoutError when that takes longer than `timeout_s`.
+
+        Requests for one id share one question to the registry.
+        """
         key = (schema_id, ours)
         future = self._under_way.get(key)
         if future is None:
@@ -128,21 +126,25 @@ class SchemaMirror:
             raise TimeoutError(f"no answer within {timeout_s} s")
         return future.result()
 
-    def _forget(self, key: tuple[int, bool], done: "asyncio.Future[bytes]") -> None:
+    def _forget(self, key: tuple[int, bool], done: "asyncio.Future[bytes | None]") -> None:
         self._under_way.pop(key, None)
         if not done.cancelled():
             done.exception()  # looked at: nobody may be waiting any more
 
-    def _fetch_and_keep(self, schema_id: int) -> bytes:
+    def _fetch_and_keep(self, schema_id: int) -> bytes | None:
         if (body := self.known(schema_id)) is not None:
             return body
-        body = self._fetch(schema_id)
+        text = self._fetch(schema_id)
+        if text is None:
+            return None
+        answer = json.dumps({"schema": text})
         try:
-            write_atomically(self._directory / f"{schema_id}.json", body)
+            with self._writing:
+                write_whole(self._directory / f"{schema_id}.json", answer)
         except OSError:
             # A full disk must not turn good messages into unreadable ones: answer now, keep it next time.
             log.exception("schema %d could not be kept in %s", schema_id, self._directory)
-        return body
+        return answer.encode()
 
 
 def is_connection_of(process_id: int | None, port: int) -> bool:
@@ -165,54 +167,30 @@ async def _one(body: bytes) -> AsyncGenerator[bytes, None]:
     yield body
 
 
-def registry_fetch(url: str) -> Callable[[int], bytes]:
-    """A function that asks the registry at `url`.
+def registry_fetch(url: str) -> Callable[[int], str | None]:
+    """A function that asks the registry at `url` once; any number of threads may call it.
 
-    Its answer is bytes, UnknownSchemaError or RegistryUnavailableError.
+    It gives the schema's text, or None where the registry says that it has none of this id. Raises RegistryUnavailable
+    for every other answer: a registry that refuses has not said that a message is unreadable.
     """
-    base = url.rstrip("/")
+    registry = Registry(url, timeout_s=REGISTRY_TIMEOUT_S, deadline_s=0.0)
 
-    def fetch(schema_id: int) -> bytes:
-        with requests.Session() as session:
-            session.trust_env = False
-            try:
-                response = session.get(f"{base}/schemas/ids/{schema_id}", timeout=REGISTRY_TIMEOUT_S)
-            except requests.RequestException as error:
-                raise RegistryUnavailableError(type(error).__name__) from error
-        return read_answer(response.status_code, response.content)
+    def fetch(schema_id: int) -> str | None:
+        try:
+            return registry.schema_by_id(schema_id)
+        except (RegistryRefused, requests.RequestException) as error:
+            raise RegistryUnavailable(str(error)) from error
 
     return fetch
 
 
-def read_answer(status: int, body: bytes) -> bytes:
-    """Tell a schema from a certain "unknown" (404 with code 40403) and from an answer that settles nothing."""
-    if status == HTTPStatus.OK and is_schema(body):
-        return body
-    if status == HTTPStatus.NOT_FOUND and _json_field(body, "error_code") == _SCHEMA_NOT_FOUND:
-        raise UnknownSchemaError
-    raise RegistryUnavailableError(f"HTTP {status}")
-
-
 def is_schema(body: bytes) -> bool:
-    return isinstance(_json_field(body, "schema"), str)
-
-
-def write_atomically(path: Path, body: bytes) -> None:
-    """Whole or not at all, also after a crash of the machine."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)
-
-
-def _not_found(schema_id: int) -> bytes:
-    return json.dumps({"error_code": _SCHEMA_NOT_FOUND, "message": f"Schema {schema_id} not found"}).encode()
-
-
-def _json_field(body: bytes, name: str) -> object:
     try:
         value = json.loads(body)
     except ValueError:
-        return None
-    return value.get(name) if isinstance(value, dict) else None
+        return False
+    return isinstance(value, dict) and isinstance(value.get("schema"), str)
+
+
+def _not_found(schema_id: int) -> bytes:
+    return json.dumps({"error_code": UNKNOWN_SCHEMA, "message": f"Schema {schema_id} not found"}).encode()

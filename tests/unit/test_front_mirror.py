@@ -5,32 +5,31 @@ import json
 import os
 import socket
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from clickhouse.front import mirror as mirror_module
-from clickhouse.front.mirror import (
-    RegistryUnavailableError,
-    SchemaMirror,
-    UnknownSchemaError,
-    is_connection_of,
-    read_answer,
-)
+from clickhouse.front.mirror import SchemaMirror, is_connection_of, registry_fetch
+from schemas.registry import RegistryUnavailable
 
-SCHEMA = json.dumps({"schema": '"string"'}).encode()
+TEXT = '"string"'
+SCHEMA = json.dumps({"schema": TEXT}).encode()
+DOWN = RegistryUnavailable("down")
 
 
 class Registry:
-    """A registry in memory; `answer` is bytes or an exception; counts the questions."""
+    """A registry in memory; `answer` is a schema, None for unknown, or an exception; counts the questions."""
 
-    def __init__(self, answer: bytes | Exception) -> None:
+    def __init__(self, answer: str | Exception | None) -> None:
         self.answer = answer
         self.asked = 0
 
-    def __call__(self, schema_id: int) -> bytes:  # noqa: ARG002 - one answer for every id
+    def __call__(self, schema_id: int) -> str | None:  # noqa: ARG002 - one answer for every id
         self.asked += 1
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -58,7 +57,7 @@ def ask(mirror: SchemaMirror, for_engine: bool = True) -> tuple[HTTPStatus, byte
 
 
 def test_a_schema_is_asked_for_once_and_survives_a_restart(tmp_path: Path) -> None:
-    registry = Registry(SCHEMA)
+    registry = Registry(TEXT)
     for _ in range(2):
         assert ask(SchemaMirror(tmp_path, registry)) == (HTTPStatus.OK, SCHEMA)
     assert registry.asked == 1
@@ -69,22 +68,22 @@ def test_a_schema_is_asked_for_once_and_survives_a_restart(tmp_path: Path) -> No
 def test_a_known_schema_needs_no_registry(tmp_path: Path) -> None:
     (tmp_path / "7.json").write_bytes(SCHEMA)
     for for_engine in (True, False):
-        mirror = SchemaMirror(tmp_path, Registry(RegistryUnavailableError("down")))
+        mirror = SchemaMirror(tmp_path, Registry(DOWN))
         assert ask(mirror, for_engine) == (HTTPStatus.OK, SCHEMA)
 
 
 def test_a_damaged_file_is_asked_for_again(tmp_path: Path) -> None:
     (tmp_path / "7.json").write_bytes(SCHEMA[:5])
-    assert ask(SchemaMirror(tmp_path, Registry(SCHEMA)))[1] == SCHEMA
+    assert ask(SchemaMirror(tmp_path, Registry(TEXT)))[1] == SCHEMA
     assert (tmp_path / "7.json").read_bytes() == SCHEMA
 
 
 def test_unknown_is_said_and_not_remembered(tmp_path: Path) -> None:
-    registry = Registry(UnknownSchemaError())
+    registry = Registry(None)
     status, body = ask(SchemaMirror(tmp_path, registry))
     assert status == HTTPStatus.NOT_FOUND
     assert json.loads(body)["error_code"] == 40403
-    registry.answer = SCHEMA
+    registry.answer = TEXT
     assert ask(SchemaMirror(tmp_path, registry))[0] == HTTPStatus.OK
 
 
@@ -92,10 +91,10 @@ async def blanks(body: AsyncGenerator[bytes, None], count: int) -> None:
     assert [await anext(body) for _ in range(count)] == [b" "] * count
 
 
-@pytest.mark.parametrize("then", [SCHEMA, UnknownSchemaError()])
-def test_while_the_registry_is_away_blanks_keep_the_engine_waiting(tmp_path: Path, then: bytes | Exception) -> None:
+@pytest.mark.parametrize("then", [TEXT, None])
+def test_while_the_registry_is_away_blanks_keep_the_engine_waiting(tmp_path: Path, then: str | None) -> None:
     async def wait() -> None:
-        registry = Registry(RegistryUnavailableError("down"))
+        registry = Registry(DOWN)
         mirror = SchemaMirror(tmp_path, registry)
         status, body = await answer(mirror)
         assert status == HTTPStatus.OK
@@ -104,7 +103,7 @@ def test_while_the_registry_is_away_blanks_keep_the_engine_waiting(tmp_path: Pat
         assert registry.asked > 2
         registry.answer = then
         rest = b"".join([chunk async for chunk in body]).strip()
-        assert rest == (SCHEMA if isinstance(then, bytes) else b"")
+        assert rest == (SCHEMA if then else b"")
         assert mirror.held == 0
 
     asyncio.run(wait())
@@ -114,10 +113,10 @@ def test_a_silent_registry_is_waited_for_too_and_asked_once(tmp_path: Path) -> N
     answered = threading.Event()
     asked = []
 
-    def silent(schema_id: int) -> bytes:
+    def silent(schema_id: int) -> str:
         asked.append(schema_id)
         assert answered.wait(10)
-        return SCHEMA
+        return TEXT
 
     async def wait() -> None:
         mirror = SchemaMirror(tmp_path, silent)
@@ -135,9 +134,9 @@ def test_strangers_are_not_held_and_keep_nobody_waiting(tmp_path: Path, monkeypa
     monkeypatch.setattr(mirror_module, "STRANGERS_WAIT_S", 0.05)
     answered = threading.Event()
 
-    def silent(schema_id: int) -> bytes:
+    def silent(schema_id: int) -> str:
         assert schema_id == 7 or answered.wait(10)
-        return SCHEMA
+        return TEXT
 
     async def crowd() -> None:
         mirror = SchemaMirror(tmp_path, silent)
@@ -152,7 +151,7 @@ def test_strangers_are_not_held_and_keep_nobody_waiting(tmp_path: Path, monkeypa
 
 def test_a_client_that_leaves_is_no_longer_counted(tmp_path: Path) -> None:
     async def leave() -> None:
-        mirror = SchemaMirror(tmp_path, Registry(RegistryUnavailableError("down")))
+        mirror = SchemaMirror(tmp_path, Registry(DOWN))
         _, body = await answer(mirror)
         await anext(body)
         assert mirror.held == 1
@@ -163,7 +162,7 @@ def test_a_client_that_leaves_is_no_longer_counted(tmp_path: Path) -> None:
 
 
 def test_a_schema_that_cannot_be_kept_is_answered_all_the_same(tmp_path: Path) -> None:
-    mirror = SchemaMirror(tmp_path / "gone", Registry(SCHEMA))
+    mirror = SchemaMirror(tmp_path / "gone", Registry(TEXT))
     (tmp_path / "gone").rmdir()
     assert ask(mirror) == (HTTPStatus.OK, SCHEMA)
 
@@ -182,19 +181,46 @@ def test_whose_a_connection_is() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "expected"),
     [
-        (200, SCHEMA, SCHEMA),
-        (404, b'{"error_code": 40403, "message": "Schema not found"}', UnknownSchemaError),
-        (404, b"<html>no such page</html>", RegistryUnavailableError),
-        (404, b'{"error_code": 404}', RegistryUnavailableError),
-        (200, b"<html>log in</html>", RegistryUnavailableError),
-        (200, b'{"schema": 1}', RegistryUnavailableError),
-        (401, b"", RegistryUnavailableError),
-        (503, SCHEMA, RegistryUnavailableError),
+        (200, SCHEMA, TEXT),
+        (404, b'{"error_code": 40403, "message": "Schema not found"}', None),
+        (404, b"<html>no such page</html>", DOWN),
+        (404, b'{"error_code": 404}', DOWN),
+        (200, b"<html>log in</html>", DOWN),
+        (200, b'{"schema": 1}', DOWN),
+        (301, b"", DOWN),
+        (401, b"", DOWN),
+        (503, SCHEMA, DOWN),
     ],
 )
-def test_only_a_registry_that_says_so_makes_an_id_unknown(status: int, body: bytes, expected: bytes | type) -> None:
-    if isinstance(expected, bytes):
-        assert read_answer(status, body) == expected
-    else:
-        with pytest.raises(expected):
-            read_answer(status, body)
+def test_only_a_registry_that_says_so_makes_an_id_unknown(
+    status: int, body: bytes, expected: str | Exception | None
+) -> None:
+    with answering(status, body) as url:
+        if isinstance(expected, Exception):
+            with pytest.raises(RegistryUnavailable):
+                registry_fetch(url)(7)
+        else:
+            assert registry_fetch(url)(7) == expected
+
+
+@contextmanager
+def answering(status: int, body: bytes) -> Iterator[str]:
+    """A server that gives every request this answer; a redirection leads to itself, for ever."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Location", self.path)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
