@@ -31,3 +31,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Print the seed again where somebody will look for it, -q or not."""
     if terminalreporter.stats.get("failed"):
         terminalreporter.line(f"properties were drawn with --hypothesis-seed={config.option.hypothesis_seed}")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the front of a whole system is attacked: as long as CI can give, unless told otherwise."""
+    parser.addoption("--minutes", type=float, default=1.0, help="of tests/system/test_front_attacked.py")

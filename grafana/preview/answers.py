@@ -16,6 +16,9 @@ from infra.base.errors import SmartmeterError
 NEWEST = "SELECT toUnixTimestamp(max(window_end)), count() FROM meter_minute_trend"
 STALE_AFTER_S = 3600
 SPAN_MAX_S = 366 * 86400
+YEARS = range(1972, 2105)
+"""What a ClickHouse DateTime holds, with a year for the span before it and room for a step after it."""
+
 CONCURRENT = 4
 """Queries at once; the embedded front runs eight, and others want some."""
 WALL_CLOCK = {"smartmeter-pipeline"}
@@ -95,20 +98,25 @@ def _time(page: Page, wish: Wish, ask: Ask, now: datetime) -> TimeRange:
     span_s = min(wish.span_s or page.span_s, SPAN_MAX_S)
     end = now
     if wish.until not in {"auto", "now", "newest"}:
-        try:
-            end = datetime.fromisoformat(wish.until).replace(
-                tzinfo=ZoneInfo("UTC" if wish.zone == "utc" else wish.zone)
-            )
-        except ValueError as error:
-            raise SmartmeterError(
-                f"until {wish.until!r}: write now, newest, or an instant such as 2026-01-31T12:00"
-            ) from error
+        end = _instant(wish.until, wish.zone)
     elif wish.until != "now" and page.uid not in WALL_CLOCK:
         newest = _newest(ask(NEWEST))
         if newest and (wish.until == "newest" or (now - newest).total_seconds() > STALE_AFTER_S):
             end = newest
     end = end.astimezone(UTC).replace(microsecond=0)
     return TimeRange(end - timedelta(seconds=span_s), end, wish.zone)
+
+
+def _instant(text: str, zone: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("UTC" if zone == "utc" else zone))
+    except ValueError as error:
+        raise SmartmeterError(
+            f"until {text[:100]!r}: write now, newest, or an instant such as 2026-01-31T12:00"
+        ) from error
+    if instant.year not in YEARS:
+        raise SmartmeterError(f"until {text[:100]!r}: a year from {YEARS.start} to {YEARS.stop - 1}, please")
+    return instant
 
 
 def _newest(frame: Frame) -> datetime | None:

@@ -49,7 +49,7 @@ def browser() -> Iterator["Browser"]:
 def show(page: "Page", url: str, uid: str, theme: str = "light") -> None:
     """Go to a dashboard, and return when every panel of it is drawn."""
     page.goto("about:blank")  # else a new fragment alone would not load the page anew
-    page.goto(f"{url}?theme={theme}#{uid}")
+    page.goto(f"{url}{'&' if '?' in url else '?'}theme={theme}#{uid}")
     wait_drawn(page, uid)
 
 

@@ -2,7 +2,8 @@
 // Asks for one dashboard at a time and draws what comes; a snapshot has every answer in it and asks nothing.
 const page = window.PAGE;
 const state = { uid: page.dashboards[0].uid, span: null, until: "auto", refresh: page.refresh, chosen: {}, answer: null };
-const wantedTheme = new URLSearchParams(location.search).get("theme");
+const opened = new URLSearchParams(location.search);
+const wantedTheme = opened.get("theme");
 setTheme(wantedTheme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
 const SPANS = [[900, "15 minutes"], [3600, "hour"], [10800, "3 hours"], [21600, "6 hours"], [86400, "24 hours"],
   [604800, "7 days"], [2592000, "30 days"]];
@@ -35,7 +36,7 @@ function tabs() {
 }
 
 function query() {
-  const parameters = new URLSearchParams({ until: state.until });
+  const parameters = new URLSearchParams({ until: state.until, token: opened.get("token") || "" });
   if (state.span) parameters.set("span", state.span);
   for (const [name, values] of Object.entries(state.chosen)) values.forEach((v) => parameters.append("var-" + name, v));
   return `dashboard/${state.uid}?${parameters}`;

@@ -1,6 +1,5 @@
 """The preview's entry points: serve it, write it, take its pictures."""
 
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from infra.base.errors import SmartmeterError
 from infra.base.loopback import HOST, chosen_port
 from infra.base.same_origin import guarded
 from infra.base.settings import Settings
+from infra.base.signals import stopped_by_signals
 
 PART = "preview"
 THREADS = 4
@@ -44,10 +44,8 @@ def pages() -> list[Page]:
 
 def serve(settings: Settings, port: int, refresh_s: int, zone: str, started: Callable[[str], None]) -> None:
     """Serve the page until SIGTERM or SIGINT, recorded as a part of the data directory; `started` gets its address."""
-    stop = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
     with (
+        stopped_by_signals() as stop,
         parts.this_process_is(settings.stack_dir, settings.deployment.named(PART), "the preview") as found_at,
         serving(settings, port, refresh_s, zone) as url,
     ):
@@ -58,14 +56,14 @@ def serve(settings: Settings, port: int, refresh_s: int, zone: str, started: Cal
 
 @contextmanager
 def serving(settings: Settings, port: int = 0, refresh_s: int = REFRESH_S, zone: str = "utc") -> Iterator[str]:
-    """The page served on this machine while the context lasts; its address."""
-    port = chosen_port(port)
+    """The page served on this machine while the context lasts; its address, with the token that it asks for."""
+    port, token = chosen_port(port), parts.token(settings.stack_dir)
     preview = Preview(pages(), asking(connect(settings, reader=True)), refresh_s, zone)
-    server = waitress.create_server(guarded(preview), host=HOST, port=port, threads=THREADS, ident=None)
+    server = waitress.create_server(guarded(preview, token), host=HOST, port=port, threads=THREADS, ident=None)
     serving_thread = threading.Thread(target=server.run, name="preview", daemon=True)
     serving_thread.start()
     try:
-        yield f"http://{HOST}:{port}/"
+        yield f"http://{HOST}:{port}/?token={token}"
     finally:
         # In the server's own thread: it would trip over sockets that another one closes.
         server.trigger.pull_trigger(lambda: _close(server))

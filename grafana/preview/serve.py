@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -77,7 +78,7 @@ class Preview:
 def _wish(query: str, zone: str) -> Wish:
     given = parse_qs(query)
     span = given.get("span", [""])[0]
-    if span and not span.isdecimal():
+    if span and not re.fullmatch("[0-9]{1,9}", span):
         raise SmartmeterError(f"span {span!r} is not a number of seconds")
     chosen = {name.removeprefix("var-"): values for name, values in given.items() if name.startswith("var-")}
     return Wish(given.get("until", ["auto"])[0], int(span) if span else None, chosen, zone)

@@ -1,6 +1,10 @@
 """Files that are there whole or not at all."""
 
+import contextlib
+import os
+import secrets
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -12,3 +16,15 @@ def write_whole(path: Path, text: str) -> None:
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
+
+
+def kept_token(path: Path) -> str:
+    """The word that the file holds; made by the first who asks, the same for all, readable by its user alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-") as file:  # mode 0600
+            file.write(secrets.token_urlsafe(24))
+            file.flush()
+            with contextlib.suppress(FileExistsError):  # somebody else was first
+                os.link(file.name, path)
+    return path.read_text(encoding="utf-8")

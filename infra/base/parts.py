@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from infra.base.errors import SmartmeterError
-from infra.base.files import write_whole
+from infra.base.files import kept_token, write_whole
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 STARTTIME = 22 - 3
@@ -59,6 +59,11 @@ def recorded_address(data_dir: Path, part: str) -> str:
     """Where a recorded part said that it is found; empty if it said nothing."""
     path = run_file(data_dir, part)
     return str(json.loads(path.read_text()).get("address", "")) if path.exists() else ""
+
+
+def token(data_dir: Path) -> str:
+    """What whoever asks the preview or the metrics of this data directory must know; the same as long as it lives."""
+    return kept_token(data_dir / "token")
 
 
 def forget(data_dir: Path, part: str) -> None:

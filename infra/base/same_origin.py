@@ -1,12 +1,15 @@
-"""Whether a web page may use a server on this machine: the check that every HTTP port makes first.
+"""Who may use a server on this machine: the checks that an HTTP port makes first.
 
 A browser sends requests to 127.0.0.1 for any page that asks, and a page's own host name may resolve to 127.0.0.1
 (DNS rebinding). So a server here answers only requests that name it as it is known, from its own pages or from none.
+Other users of the machine reach the port as well: servers that know no passwords ask for the data directory's token.
 """
 
-from collections.abc import Callable, Collection, Iterable
+import hmac
+from collections.abc import Callable, Collection, Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", ""})
@@ -30,18 +33,36 @@ def refusal(
     return None
 
 
-def guarded(application: Application) -> Application:
-    """A WSGI application that answers requests for this machine alone, and refuses other sites' pages with 403."""
+def guarded(application: Application, token: str) -> Application:
+    """A WSGI application that answers requests for this machine that bring the token, and nobody else.
+
+    Other hosts' names and other sites' pages get 403. Without the token, as `Authorization: Bearer` or in the URL as
+    `token`, the answer is 401.
+    """
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         refused = refusal(environ.get("HTTP_HOST"), environ.get("HTTP_ORIGIN"), environ.get("HTTP_SEC_FETCH_SITE"))
-        if refused is None:
+        if refused is None and brings(environ, token):
             return application(environ, start_response)
-        body = f"{refused}\n".encode()
-        start_response("403 Forbidden", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+        status = HTTPStatus.FORBIDDEN if refused else HTTPStatus.UNAUTHORIZED
+        body = (
+            f"{refused or 'open the address as it was printed: its token is missing here, or another one'}\n".encode()
+        )
+        headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
+        start_response(
+            f"{status.value} {status.phrase}", headers + ([] if refused else [("WWW-Authenticate", "Bearer")])
+        )
         return [body]
 
     return answer
+
+
+def brings(environ: Mapping[str, Any], token: str) -> bool:
+    """Whether a request brings the token; how much of it is right does not show in the time."""
+    scheme, _, bearer = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    given = [bearer.strip()] if scheme.lower() == "bearer" else []
+    given += parse_qs(environ.get("QUERY_STRING", "")).get("token", [])
+    return any(hmac.compare_digest(each.encode(errors="replace"), token.encode()) for each in given)
 
 
 def host_name(host: str) -> str:

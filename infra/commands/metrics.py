@@ -16,10 +16,13 @@ def command(where: Where, port: int, every_s: float) -> None:
     state, schema versions, memory. ClickHouse consumes them like every dataset, so they outlive a restart, and the
     dashboard Pipeline shows them. Runs until stopped (Ctrl-C or SIGTERM); parts that are down are told as such.
 
+    The address is printed with a token; without it, in the URL or as a bearer token, nobody is answered. Prometheus
+    reads the token from the file `token` of the data directory: authorization: {credentials_file: …/token}.
+
     \b
     Example:
       smartmeter metrics &
-      curl http://127.0.0.1:9108/metrics
+      curl --oauth2-bearer "$(cat .smartmeter/token)" http://127.0.0.1:9108/metrics
     """
     from infra.base.events import configure
     from infra.operations.metrics.run import PART, run_metrics

@@ -2,11 +2,13 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -63,28 +65,30 @@ def settings(stack: Stack) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def port(stack: Stack) -> int:
-    """The port of a metrics part that runs as users run it, on a system whose stream has told of one batch."""
+def url(stack: Stack) -> str:
+    """Where metrics are served that run as users run them, on a system whose stream has told of one batch."""
     path = progress_file(stack.data_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(PROGRESS))
     (port,) = free_ports(1)
     command = [SMARTMETER, "metrics", "--data-dir", str(stack.data_dir), "--port", str(port), "--every", "1"]
     processes.start(stack.data_dir, PART, processes.Launch(command, {"SMARTMETER_LOG": "json"}))
-    until(lambda: "smartmeter_source_up" in scrape_text(port), "the metrics to be served", WITHIN_S)
-    return port
+    url = f"http://127.0.0.1:{port}/metrics?token={parts.token(stack.data_dir)}"
+    until(lambda: "smartmeter_source_up" in scrape_text(url), "the metrics to be served", WITHIN_S)
+    assert url in parts.log_file(stack.data_dir, PART).read_text()
+    return url
 
 
-def scrape_text(port: int) -> str:
+def scrape_text(url: str) -> str:
     try:
-        return requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+        return requests.get(url, timeout=5).text
     except requests.ConnectionError:
         return ""
 
 
-def scrape(port: int) -> dict[tuple[str, ...], float]:
+def scrape(url: str) -> dict[tuple[str, ...], float]:
     """Values by metric's name and values of labels."""
-    families = text_string_to_metric_families(scrape_text(port))
+    families = text_string_to_metric_families(scrape_text(url))
     return {(s.name.removeprefix("smartmeter_"), *s.labels.values()): s.value for f in families for s in f.samples}
 
 
@@ -94,9 +98,9 @@ def rows(settings: Settings, metric: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in client.query(sql).result_rows]
 
 
-def test_every_source_is_told_to_prometheus(port: int) -> None:
-    until(lambda: ("lag_messages", "stream-meter_30s", "smart-meter-data") in scrape(port), "every source", WITHIN_S)
-    told = scrape(port)
+def test_every_source_is_told_to_prometheus(url: str) -> None:
+    until(lambda: ("lag_messages", "stream-meter_30s", "smart-meter-data") in scrape(url), "every source", WITHIN_S)
+    told = scrape(url)
     assert {key[1]: value for key, value in told.items() if key[0] == "source_up"} == dict.fromkeys(
         ("processes", "kafka", "clickhouse", "registry", "stream"), 1.0
     )
@@ -106,19 +110,31 @@ def test_every_source_is_told_to_prometheus(port: int) -> None:
     assert told["set_aside_messages", "clickhouse-raw_data", ""] == 0
 
 
-def test_lag_and_what_was_set_aside_follow_the_log(settings: Settings, port: int) -> None:
-    before = scrape(port)["end_offset_messages", "kafka", settings.kafka_topic]
+def test_nobody_else_is_told(stack: Stack, url: str) -> None:
+    """Prometheus brings the token as a bearer's; a page that was rebound, or who has none, is refused."""
+    address, _, token = url.partition("?token=")
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert "smartmeter_source_up" in requests.get(address, headers=bearer, timeout=10).text
+    assert requests.get(address, timeout=10).status_code == 401
+    assert requests.get(f"{address}?token=wrong", timeout=10).status_code == 401
+    assert requests.get(url, headers={"Host": "evil.example"}, timeout=10).status_code == 403
+    assert requests.get(url, headers={"Origin": "http://evil.example"}, timeout=10).status_code == 403
+    assert stat.S_IMODE((stack.data_dir / "token").stat().st_mode) == 0o600
+
+
+def test_lag_and_what_was_set_aside_follow_the_log(settings: Settings, url: str) -> None:
+    before = scrape(url)["end_offset_messages", "kafka", settings.kafka_topic]
     producer = Producer({"bootstrap.servers": settings.kafka_brokers})
     for number in range(7):
         producer.produce(settings.kafka_topic, f"no Avro at all {number}".encode(), b"building_1")
     assert producer.flush(30) == 0
 
     def told() -> bool:
-        now = scrape(port)
+        now = scrape(url)
         return now.get(("set_aside_messages", "clickhouse-raw_data", "")) == 7
 
     until(told, "seven messages to be set aside and told", WITHIN_S)
-    now = scrape(port)
+    now = scrape(url)
     assert now["end_offset_messages", "kafka", settings.kafka_topic] == before + 7
     assert now["lag_messages", "clickhouse-raw_data", settings.kafka_topic] == 0
     assert now["lag_messages", "stream-meter_30s", settings.kafka_topic] == before + 7
@@ -126,16 +142,16 @@ def test_lag_and_what_was_set_aside_follow_the_log(settings: Settings, port: int
     assert now[reason] == 7, "seven reasons that differ in digits alone are one"
 
 
-def test_figures_go_through_the_log_into_clickhouse(settings: Settings, port: int) -> None:
-    assert port
+def test_figures_go_through_the_log_into_clickhouse(settings: Settings, url: str) -> None:
+    assert url
     until(lambda: rows(settings, "batch_duration_s"), "a window to come through Kafka", WITHIN_S)
     assert rows(settings, "batch_duration_s") == [("stream", "meter_30s", 1, 2.5)], "one batch, told once"
     assert rows(settings, "late_rows") == [("stream", "meter_30s", 1, 4.0)]
     assert {part for part, *_ in rows(settings, "resident_bytes")} >= {"kafka", "registry", "clickhouse", PART}
 
 
-def test_the_dashboard_shows_them(settings: Settings, port: int) -> None:
-    assert port
+def test_the_dashboard_shows_them(settings: Settings, url: str) -> None:
+    assert url
     (page,) = [page for page in preview.pages() if page.uid == "smartmeter-pipeline"]
     with closing(connect(settings, reader=True)) as client:
         ask = asking(client)
@@ -152,8 +168,8 @@ def test_the_dashboard_shows_them(settings: Settings, port: int) -> None:
         until(all_but_the_tables_age, "every other panel of the pipeline to have data", WITHIN_S)
 
 
-def test_verify_accounts_for_them(stack: Stack, port: int) -> None:
-    assert port
+def test_verify_accounts_for_them(stack: Stack, url: str) -> None:
+    assert url
     code, out = smartmeter("verify", "--data-dir", stack.data_dir, "--json", "--wait", 5)
     report = json.loads(out)
     assert report["positions"]["pipeline_metrics"]["messages"] > 0
@@ -161,8 +177,8 @@ def test_verify_accounts_for_them(stack: Stack, port: int) -> None:
     assert code == (1 if report["failures"] else 0)
 
 
-def test_status_tells_all_of_it(stack: Stack, port: int) -> None:
-    assert port
+def test_status_tells_all_of_it(stack: Stack, url: str) -> None:
+    assert url
     code, out = smartmeter("status", "--data-dir", stack.data_dir, "--json")
     told = json.loads(out)
     assert code == 0
@@ -170,7 +186,7 @@ def test_status_tells_all_of_it(stack: Stack, port: int) -> None:
         ("kafka", "registry", "clickhouse", PART), "running"
     )
     (metrics,) = [part for part in told["parts"] if part["part"] == PART]
-    assert (metrics["address"], bool(metrics["version"])) == (f"http://127.0.0.1:{port}/metrics", True)
+    assert (metrics["address"], bool(metrics["version"])) == (url, True)
     assert {"consumer": "clickhouse-raw_data", "topic": "smart-meter-data", "messages": 0} in told["lag"]
     assert {"consumer": "stream-meter_30s", "topic": "smart-meter-data", "messages": 7} in told["lag"]
     assert told["newest_row_age_s"]["pipeline_metrics"] < 300
@@ -186,11 +202,11 @@ def test_status_tells_all_of_it(stack: Stack, port: int) -> None:
         assert words in table
 
 
-def test_a_part_that_is_down_costs_its_own_figures_alone(stack: Stack, port: int) -> None:
+def test_a_part_that_is_down_costs_its_own_figures_alone(stack: Stack, url: str) -> None:
     stack.kill("registry")
     try:
-        until(lambda: scrape(port)["source_up", "registry"] == 0, "the registry to be told as down", WITHIN_S)
-        told = scrape(port)
+        until(lambda: scrape(url)["source_up", "registry"] == 0, "the registry to be told as down", WITHIN_S)
+        told = scrape(url)
         assert (told["source_up", "kafka"], told["source_up", "clickhouse"]) == (1, 1)
         assert not [key for key in told if key[0] == "schema_versions"], "absent rather than stale"
         code, out = smartmeter("status", "--data-dir", stack.data_dir, "--json")
@@ -198,7 +214,7 @@ def test_a_part_that_is_down_costs_its_own_figures_alone(stack: Stack, port: int
         assert list(json.loads(out)["silent"]) == ["registry"]
     finally:
         stack.start("registry")
-    until(lambda: scrape(port)["source_up", "registry"] == 1, "the registry to be told as up", WITHIN_S)
+    until(lambda: scrape(url)["source_up", "registry"] == 1, "the registry to be told as up", WITHIN_S)
     events = [json.loads(line) for line in parts.log_file(stack.data_dir, PART).read_text().splitlines()]
     told_of = [(line["event"], line.get("source")) for line in events if line.get("source") == "registry"]
     assert told_of == [("silent", "registry"), ("answers", "registry")]
@@ -225,7 +241,7 @@ def test_status_works_with_everything_down_or_nothing_there(tmp_path: Path) -> N
     assert "not known" in smartmeter("status", "--data-dir", tmp_path)[1]
 
 
-def test_a_second_one_and_a_taken_port_say_so(stack: Stack, port: int, tmp_path: Path) -> None:
+def test_a_second_one_and_a_taken_port_say_so(stack: Stack, url: str, tmp_path: Path) -> None:
     environment = {**os.environ, "SMARTMETER_DATA_DIR": str(stack.data_dir)}
     second = subprocess.run(
         [SMARTMETER, "metrics"], check=False, env=environment, capture_output=True, text=True, timeout=PATIENCE_S
@@ -233,12 +249,13 @@ def test_a_second_one_and_a_taken_port_say_so(stack: Stack, port: int, tmp_path:
     assert (second.returncode, "runs already" in second.stderr) == (1, True)
     (tmp_path / "stack.json").write_text((stack.data_dir / "stack.json").read_text())
     (tmp_path / "secrets.env").write_text((stack.data_dir / "secrets.env").read_text())
+    port = urlsplit(url).port
     taken = [SMARTMETER, "metrics", "--data-dir", str(tmp_path), "--port", str(port)]
     third = subprocess.run(taken, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (third.returncode, f"port {port} is taken" in third.stderr) == (1, True)
 
 
-def test_stopped_it_has_sent_what_it_had(stack: Stack, settings: Settings, port: int) -> None:
+def test_stopped_it_has_sent_what_it_had(stack: Stack, settings: Settings, url: str) -> None:
     process = parts.find(stack.data_dir, PART)
     assert process is not None
     processes.stop(process, PART)
@@ -250,4 +267,4 @@ def test_stopped_it_has_sent_what_it_had(stack: Stack, settings: Settings, port:
             return bool(client.command("SELECT uniqExact(offset) FROM pipeline_metrics") == last["rows"])
 
     until(all_there, "every acknowledged row to be in ClickHouse", WITHIN_S)
-    assert scrape_text(port) == ""
+    assert scrape_text(url) == ""

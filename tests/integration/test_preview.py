@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -242,17 +243,61 @@ def test_pictures_of_all_dashboards(settings: Settings, tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000 for path in paths)
 
 
+def get(url: str, path: str, parameters: dict[str, str] | None = None) -> requests.Response:
+    """Ask for a path of the server that was opened at `url`, with the token that is in it."""
+    base, _, token = url.partition("?token=")
+    return requests.get(base + path, params={**(parameters or {}), "token": token}, timeout=60)
+
+
 def test_what_the_server_refuses(url: str) -> None:
-    assert requests.get(f"{url}nothing", timeout=10).status_code == 404
-    assert requests.get(f"{url}dashboard/nothing", timeout=10).status_code == 404
-    for query, words in (("until=soon", "until 'soon'"), ("span=1d", "span '1d'")):
-        assert words in requests.get(f"{url}dashboard/{UIDS[0]}?{query}", timeout=30).json()["error"]
+    assert get(url, "nothing").status_code == 404
+    assert get(url, "dashboard/nothing").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("until", "soon", "until 'soon'"),
+        ("until", "0001-01-01T00:00", "a year from 1972"),
+        ("until", "9999-12-31T23:59", "a year from 1972"),
+        ("until", "1" * 5000, "until '111"),
+        ("span", "1d", "span '1d'"),
+        ("span", "9" * 5000, "is not a number of seconds"),
+        ("span", "9" * 10, "is not a number of seconds"),
+        ("span", "٣", "is not a number of seconds"),
+    ],
+)
+def test_a_time_that_is_none_is_answered_with_a_sentence(url: str, name: str, value: str, words: str) -> None:
+    answer = get(url, f"dashboard/{UIDS[0]}", {name: value})
+    assert (answer.status_code, words in answer.json()["error"]) == (200, True)
+    assert len(answer.text) < 500
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"span": "999999999"},
+        {"span": "1"},
+        {"span": "999999999", "until": "1972-01-01T00:00"},
+        {"span": "999999999", "until": "2104-12-31T23:59"},
+    ],
+)
+def test_the_ends_of_time_are_drawn(url: str, parameters: dict[str, str]) -> None:
+    for uid in UIDS:
+        told = get(url, f"dashboard/{uid}", parameters).json()
+        assert [panel["error"] for panel in told["panels"] if panel["error"]] == []
+
+
+def test_only_who_was_told_the_address_is_answered(url: str) -> None:
+    base = url.partition("?")[0]
+    for path in ("", "?token=wrong", f"dashboard/{UIDS[0]}"):
+        assert requests.get(base + path, timeout=10).status_code == 401
+    for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert requests.get(url, headers=headers, timeout=10).status_code == 403
 
 
 def test_a_value_that_is_no_option_is_not_put_into_the_sql(url: str) -> None:
-    evil = requests.get(
-        f"{url}dashboard/{UIDS[0]}", params={"until": UNTIL, "var-meter_id": "1) OR (1=1"}, timeout=60
-    ).json()
+    evil = get(url, f"dashboard/{UIDS[0]}", {"until": UNTIL, "var-meter_id": "1) OR (1=1"}).json()
     assert evil["variables"][1]["all"], "as if nothing was chosen"
     assert not any(panel["error"] for panel in evil["panels"])
 
@@ -260,7 +305,7 @@ def test_a_value_that_is_no_option_is_not_put_into_the_sql(url: str) -> None:
 def test_a_panel_that_fails_says_so_and_the_others_are_drawn(front: FrontServer, url: str) -> None:
     front.run("RENAME TABLE meter_hourly_voltage_monitoring TO away")
     try:
-        told = requests.get(f"{url}dashboard/{UIDS[0]}", params={"until": UNTIL}, timeout=60).json()
+        told = get(url, f"dashboard/{UIDS[0]}", {"until": UNTIL}).json()
     finally:
         front.run("RENAME TABLE away TO meter_hourly_voltage_monitoring")
     failed = {panel["title"]: panel["error"] for panel in told["panels"] if panel["error"]}
@@ -269,6 +314,6 @@ def test_a_panel_that_fails_says_so_and_the_others_are_drawn(front: FrontServer,
 
 
 def test_a_taken_port_is_named(settings: Settings, url: str) -> None:
-    port = int(url.rsplit(":", 1)[1].strip("/"))
+    port = urlsplit(url).port or 0
     with pytest.raises(SmartmeterError, match=f"port {port} for|port {port} is taken"), run.serving(settings, port):
         pass

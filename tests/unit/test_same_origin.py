@@ -47,16 +47,53 @@ def test_a_server_of_another_name() -> None:
     )
 
 
-def test_a_guarded_application() -> None:
+def asked(**environ: str) -> tuple[str, bytes]:
+    """What a guarded application answers: status and body."""
     statuses: list[str] = []
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         start_response("200 OK", [])
         return [environ["PATH_INFO"].encode()]
 
-    def ask(host: str) -> bytes:
-        return b"".join(guarded(application)({"PATH_INFO": "/a", "HTTP_HOST": host}, lambda s, _: statuses.append(s)))
+    request = {"PATH_INFO": "/a", "HTTP_HOST": "localhost:1", **environ}
+    body = b"".join(guarded(application, "t0ken")(request, lambda status, _: statuses.append(status)))
+    (status,) = statuses
+    return status, body
 
-    assert ask("localhost:1") == b"/a"
-    assert b"not 'evil'" in ask("evil")
-    assert statuses == ["200 OK", "403 Forbidden"]
+
+@pytest.mark.parametrize(
+    "brought",
+    [
+        {"QUERY_STRING": "a=1&token=t0ken"},
+        {"HTTP_AUTHORIZATION": "Bearer t0ken"},
+        {"HTTP_AUTHORIZATION": "bearer  t0ken", "QUERY_STRING": "token=old"},
+    ],
+)
+def test_who_brings_the_token_is_answered(brought: dict[str, str]) -> None:
+    assert asked(**brought) == ("200 OK", b"/a")
+
+
+@pytest.mark.parametrize(
+    "brought",
+    [
+        {},
+        {"QUERY_STRING": "token="},
+        {"QUERY_STRING": "token=t0ke"},
+        {"QUERY_STRING": "Token=t0ken"},
+        {"QUERY_STRING": "token=%ff%ed%a0%80"},
+        {"HTTP_AUTHORIZATION": "Basic t0ken"},
+        {"HTTP_AUTHORIZATION": "Bearer \xff"},
+        {"HTTP_COOKIE": "token=t0ken"},
+    ],
+)
+def test_who_does_not_is_told_how(brought: dict[str, str]) -> None:
+    status, body = asked(**brought)
+    assert (status, b"as it was printed" in body) == ("401 Unauthorized", True)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"HTTP_HOST": "evil"}, {"HTTP_ORIGIN": "http://evil.example"}, {"HTTP_SEC_FETCH_SITE": "cross-site"}],
+)
+def test_another_sites_page_is_refused_even_with_the_token(headers: dict[str, str]) -> None:
+    assert asked(QUERY_STRING="token=t0ken", **headers)[0] == "403 Forbidden"

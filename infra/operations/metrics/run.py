@@ -1,7 +1,6 @@
 """The metrics part: asks every source, serves Prometheus on one port, and writes windows to the log as a dataset."""
 
 import logging
-import signal
 import time
 from threading import Event
 
@@ -14,6 +13,7 @@ from infra.base.events import event
 from infra.base.loopback import HOST, chosen_port
 from infra.base.same_origin import guarded
 from infra.base.settings import Settings
+from infra.base.signals import stopped_by_signals
 from infra.operations.metrics.exposition import Exposition
 from infra.operations.metrics.sources import Sources
 from infra.operations.metrics.windows import Windows
@@ -36,16 +36,18 @@ def run_metrics(settings: Settings, port: int, every_s: float = READ_EVERY_S) ->
     A part that is down is reported and asked again. Raises SmartmeterError when the port is taken, or when metrics
     already run.
     """
-    stop = Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
-    with parts.this_process_is(settings.stack_dir, settings.deployment.named(PART), "the metrics service") as found_at:
+    part = settings.deployment.named(PART)
+    with (
+        stopped_by_signals() as stop,
+        parts.this_process_is(settings.stack_dir, part, "the metrics service") as found_at,
+    ):
         port = chosen_port(port)
         exposition, registry = Exposition(), CollectorRegistry()
-        registry.register(exposition)
         server, _ = start_http_server(port, HOST, registry)
-        server.set_app(guarded(make_wsgi_app(registry)))
-        url = f"http://{HOST}:{port}/metrics"
+        token = parts.token(settings.stack_dir)
+        server.set_app(guarded(make_wsgi_app(registry), token))
+        registry.register(exposition)  # not before: from its start until here the server asks for no token
+        url = f"http://{HOST}:{port}/metrics?token={token}"
         found_at(url)
         event(log, "serving", url=url)
         sources, writer = Sources(settings), Writer(settings)
