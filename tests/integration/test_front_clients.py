@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import clickhouse_connect
+import ibis  # type: ignore[import-untyped]
 import pandas as pd  # type: ignore[import-untyped]
 import pyarrow as pa
 import pytest
+import sqlalchemy
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
@@ -119,3 +121,39 @@ def test_the_reader_reads(front: FrontServer, client: Client) -> None:
     with pytest.raises(DatabaseError, match="497"):
         reader.command("DROP TABLE t")
     assert client.command("SELECT count() FROM t") == 2
+
+
+def test_sqlalchemy(front: FrontServer, client: Client) -> None:  # noqa: ARG001 - makes the table
+    for user in (ADMIN, READER):
+        engine = sqlalchemy.create_engine(f"clickhousedb://{user[0]}:{user[1]}@127.0.0.1:{front.port}/default")
+        with engine.connect() as connection:
+            rows = connection.execute(sqlalchemy.text("SELECT a, s FROM t WHERE a = :a"), {"a": 1}).fetchall()
+            assert [tuple(row) for row in rows] == [(1, "xÿ")]
+            inspector = sqlalchemy.inspect(connection)
+            assert "t" in inspector.get_table_names()
+            assert [column["name"] for column in inspector.get_columns("t")] == COLUMNS
+        engine.dispose()
+
+
+def ibis_connect(front: FrontServer, user: tuple[str, str]) -> Any:
+    return ibis.clickhouse.connect(host="127.0.0.1", port=front.port, user=user[0], password=user[1])
+
+
+def test_ibis_brings_tables_along(front: FrontServer, client: Client) -> None:  # noqa: ARG001 - makes the table
+    brought = ibis.memtable({"a": [1, 2, 3], "word": ["one", "two", "three"]})
+    for user in (ADMIN, READER):
+        connection = ibis_connect(front, user)
+        table = connection.table("t")
+        joined = table.join(brought, "a")[["a", "word"]].order_by("a")
+        assert joined.execute()["word"].tolist() == ["one", "two"]
+        assert table.a.sum().execute() == 3
+        connection.disconnect()
+
+
+def test_ibis_makes_a_table_of_a_frame(front: FrontServer) -> None:
+    connection = ibis_connect(front, ADMIN)
+    frame = pd.DataFrame({"x": [1.5, 2.5], "word": ["a", "b"]})
+    table = connection.create_table("frames", frame, overwrite=True)
+    assert table.x.sum().execute() == 4.0
+    connection.drop_table("frames")
+    connection.disconnect()

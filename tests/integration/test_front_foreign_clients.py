@@ -7,6 +7,7 @@ the first run pays for them. Node, Java and Rust cost minutes there and run wher
 import os
 import shutil
 import subprocess
+import venv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tests.integration.front_server import ADMIN, READER, FrontServer, running_f
 PROGRAMS = Path(__file__).parents[1] / "clients"
 BUILD_S = 900
 RUN_S = 300
+DBT = ("dbt-core==1.12.6", "dbt-clickhouse==1.10.3")
 JAVA_CLIENTS = [Module("com.clickhouse", "clickhouse-jdbc", "0.9.4"), Module("org.slf4j", "slf4j-nop", "2.0.17")]
 
 
@@ -112,3 +114,16 @@ def test_rust(front: FrontServer, kept: Path) -> None:
     needs("cargo")
     build(["cargo", "build", "--quiet", "--locked"], PROGRAMS / "rust", {"CARGO_TARGET_DIR": str(kept)})
     run(front, kept / "debug" / "client")
+
+
+def test_dbt(front: FrontServer, kept: Path, tmp_path: Path) -> None:
+    """In an environment of its own: it wants other versions of what this project pins."""
+    if not (kept / "bin" / "dbt").exists():
+        venv.create(kept, with_pip=True, clear=True)
+        build([kept / "bin" / "python", "-m", "pip", "install", "--quiet", *DBT], kept)
+    shutil.copytree(PROGRAMS / "dbt", tmp_path / "project")
+    environment = {"DBT_PROFILES_DIR": str(tmp_path / "project"), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+    environment |= {"PORT": str(front.port), "USER_": ADMIN[0], "PASSWORD_": ADMIN[1]}
+    for command in ("run", "test"):
+        build([kept / "bin" / "dbt", "--quiet", command], tmp_path / "project", environment)
+    assert front.run("SELECT sum(n), count() FROM dbt_models.doubled", READER) == "90\t10"

@@ -1,0 +1,1 @@
+SELECT number AS n FROM numbers(10)
