@@ -1,9 +1,10 @@
 """Apicurio Registry, which speaks Confluent's API, as a part of the embedded stack; its store is an H2 file."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.base.loopback import HOST, get
+from infra.base.loopback import HOST, accepts, free_ports, get
 from infra.stack.jars import REGISTRY_VERSION, jars
 from infra.stack.java import java_binary
 from infra.stack.processes import Launch
@@ -29,9 +30,13 @@ class RegistryServer:
     def prepare(self) -> Launch:
         storage = self.data_dir / "registry"
         storage.mkdir(parents=True, exist_ok=True)
-        options = system_properties(storage, self.port, self.management_port)
+        (backend,) = free_ports(1)
+        options = system_properties(storage, self.port, backend, self.management_port)
+        # -P: a folder named infra where the command is given must not stand in for the package.
+        gate = [sys.executable, "-P", "-m", "infra.stack.registry_gate", str(self.port), str(backend)]
         return Launch(
             [
+                *gate,
                 str(java_binary(21)),
                 "-Xmx192m",
                 "-XX:+UseSerialGC",
@@ -44,9 +49,9 @@ class RegistryServer:
         )
 
     def ready(self) -> bool:
-        """Whether it says of itself that it is ready, its store included."""
+        """Whether it says of itself that it is ready, its store included, and its gate is open."""
         answer = get(f"http://{HOST}:{self.management_port}/health/ready")
-        return answer is not None and answer.ok
+        return answer is not None and answer.ok and accepts(self.port)
 
 
 def registry_url(port: int) -> str:
@@ -54,15 +59,17 @@ def registry_url(port: int) -> str:
     return f"http://{HOST}:{port}{API_PATH}"
 
 
-def system_properties(storage: Path, port: int, management_port: int) -> dict[str, str]:
-    """The registry's settings.
+def system_properties(storage: Path, port: int, backend: int, management_port: int) -> dict[str, str]:
+    """The registry's settings. It listens on port `backend`, behind its gate on `port`.
 
     WRITE_DELAY=0 makes H2 write a registration before it is acknowledged: without it a killed registry forgets the
     last ones. The management port has no password, so it too is for this machine only.
     """
     return {
         "quarkus.http.host": HOST,
-        "quarkus.http.port": str(port),
+        "quarkus.http.port": str(backend),
+        "quarkus.http.proxy.use-proxy-protocol": "true",  # so only its gate can talk to it
+        "quarkus.http.cors.origins": f"http://{HOST}:{port},http://localhost:{port}",
         "quarkus.management.host": HOST,
         "quarkus.management.port": str(management_port),
         "apicurio.storage.kind": "sql",

@@ -115,12 +115,13 @@ class Stack:
                 self._start_all([part])
 
     def kill(self, part: str) -> None:
-        """End one part without warning (kill -9), as a fault would; returns when the process is gone."""
+        """End one part without warning (kill -9), as a fault would; returns when it and what ends with it are gone."""
         process = self.process(part)
         if process is None:
             raise SmartmeterError(f"{part} does not run in {self.data_dir}: there is nothing to kill")
+        family = [process, *process.children(recursive=True)]
         process.kill()
-        until(lambda: parts.has_ended(process), f"the killed {part} to end", 10)
+        until(lambda: all(map(parts.has_ended, family)), f"the killed {part} to end", 10)
 
     def status(self) -> list[PartStatus]:
         """The state of every part, and of other recorded processes such as the stream."""

@@ -272,7 +272,7 @@ def test_escaped(path: str, spelled: str) -> None:
 
 
 def test_the_registry_listens_here_only_writes_at_once_and_is_strict() -> None:
-    properties = system_properties(Path("/data/registry"), 18081, 18082)
+    properties = system_properties(Path("/data/registry"), 8081, 18081, 18082)
 
     assert properties["quarkus.http.host"] == properties["quarkus.management.host"] == "127.0.0.1"
     assert properties["apicurio.datasource.url"] == "jdbc:h2:file:/data/registry/registry;WRITE_DELAY=0"
