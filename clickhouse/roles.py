@@ -1,8 +1,8 @@
 """The reader's rights and limits as SQL for a ClickHouse server, which has no front: the same as the front gives.
 
-`python -m clickhouse.roles [DATABASE] [CLUSTER]` prints them; `clickhouse/roles.sql` is the committed example. A server
-gives rights for functions and table functions by source (FILE, URL, …), of which this role has none, so it needs no
-list of functions.
+`smartmeter apply` makes them so on a server that keeps roles, and `smartmeter apply --print-roles` prints them;
+`clickhouse/roles.sql` is the committed example. A server gives rights for functions and table functions by source
+(FILE, URL, …), of which this role has none, so it needs no list of functions.
 """
 
 import sys
@@ -17,13 +17,18 @@ READER_MAX_ROWS_TO_READ = 20_000_000_000
 READER_MAX_QUERIES_AT_ONCE = 32
 
 
-def render(database: str = "default", cluster: str | None = None) -> str:
+def role_of(database: str) -> str:
+    """The reader's role of one database: two deployments on one server have readers of their own."""
+    return ROLE if database == "default" else f"{ROLE}_of_{database}"
+
+
+def statements(database: str = "default", cluster: str | None = None) -> list[str]:
     """Statements that make the reader's role and settings; applied again they change nothing.
 
     Give the role to a user: `GRANT smartmeter_reader TO grafana`, whose default role it should be.
     """
     on = f" ON CLUSTER {identifier(cluster)}" if cluster else ""
-    of = identifier(database)
+    role, limits = identifier(role_of(database)), identifier(f"{role_of(database)}_limits")
     constraints = ",\n  ".join(
         [
             "readonly = 2 CONST",
@@ -43,12 +48,17 @@ def render(database: str = "default", cluster: str | None = None) -> str:
             "additional_result_filter CONST",
         ]
     )
-    grants = "".join(f"GRANT{on} SELECT ON system.{table} TO {ROLE};\n" for table in sorted(SYSTEM_TABLES))
-    return (
-        f"CREATE SETTINGS PROFILE OR REPLACE {ROLE}_limits{on} SETTINGS\n  {constraints};\n"
-        f"CREATE ROLE IF NOT EXISTS {ROLE}{on} SETTINGS PROFILE {ROLE}_limits;\n"
-        f"GRANT{on} SELECT, SHOW TABLES, SHOW COLUMNS ON {of}.* TO {ROLE};\n{grants}"
-    )
+    return [
+        f"CREATE SETTINGS PROFILE OR REPLACE {limits}{on} SETTINGS\n  {constraints}",
+        f"CREATE ROLE IF NOT EXISTS {role}{on} SETTINGS PROFILE {limits}",
+        f"GRANT{on} SELECT, SHOW TABLES, SHOW COLUMNS ON {identifier(database)}.* TO {role}",
+        *(f"GRANT{on} SELECT ON system.{table} TO {role}" for table in sorted(SYSTEM_TABLES)),
+    ]
+
+
+def render(database: str = "default", cluster: str | None = None) -> str:
+    """The statements as a script."""
+    return "".join(f"{statement};\n" for statement in statements(database, cluster))
 
 
 def main() -> None:

@@ -300,6 +300,7 @@ class Front:
         """Run a job under its id; once more when the engine was lost before anything of a reading one was sent."""
         if query_id in self._running:
             raise QueryError(errors.QUERY_WITH_SAME_ID, f"Query with id = {query_id[:200]} is already running")
+        job = replace(job, query_id=query_id)
         task = asyncio.current_task()
         assert task is not None
         self._running[query_id] = Running(job.role, task)

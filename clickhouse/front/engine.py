@@ -48,7 +48,8 @@ class External:
 class Job:
     """One statement to run: `sql` is what the engine gets, `statement` what it is (None for an INSERT with data).
 
-    `tables` are the names that a reader's statement mentions, None for the administrator.
+    `tables` are the names that a reader's statement mentions, None for the administrator. The engine gives a statement
+    an id of its own: `query_id`, its client's, stands beside `marker` in the setting by which statements are found.
     """
 
     role: Role
@@ -63,6 +64,7 @@ class Job:
     session_check: bool = False
     tables: Sequence[str] | None = None
     externals: Sequence[External] = ()
+    query_id: str = ""
     marker: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
@@ -213,7 +215,7 @@ class Engine:
 
         The reader never gets a session: on a connection that it meets twice it could undo its restrictions.
         """
-        prepare = access.preamble(job.role, job.settings, job.marker)
+        prepare = access.preamble(job.role, job.settings, f"{job.marker} {job.query_id}")
         use = f"USE {access.identifier(job.database)}" if job.database else "SELECT 1"
         if job.session_id is None or job.role is Role.READER:
             with self._fresh() as connection:

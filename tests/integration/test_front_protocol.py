@@ -114,6 +114,9 @@ def test_a_query_is_killed_by_its_clients_id(front: FrontServer, user: tuple[str
     thread.start()
     until(lambda: sql in running_queries(front), "the query to run", 10)
     assert front.code("SELECT 1", user, query_id="my 'id'") == 216
+    # The engine's own id is another, so the client's is shown where the engine shows settings.
+    shown = "SELECT Settings['chdb_client_name'] FROM system.processes WHERE query LIKE '%sipHash64%'"
+    assert any(line.endswith(" my \\'id\\'") for line in front.run(shown).splitlines())
     assert front.run("KILL QUERY WHERE query_id = 'another'", READER) == ""
     killed = front.run("KILL QUERY WHERE query_id = 'my ''id''' SYNC", user)
     thread.join(15)

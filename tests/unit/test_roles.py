@@ -29,5 +29,10 @@ def test_its_limits_are_the_fronts() -> None:
 
 
 def test_on_a_cluster_every_statement_says_so() -> None:
-    statements = [text for text in roles.render("default", "all nodes").split(";\n") if text]
-    assert all("ON CLUSTER `all nodes`" in text for text in statements)
+    assert all("ON CLUSTER `all nodes`" in text for text in roles.statements("default", "all nodes"))
+
+
+def test_two_databases_have_readers_of_their_own() -> None:
+    first, second = (set(roles.statements(database)) for database in ("default", "other"))
+    assert first & second == set()
+    assert not any("`smartmeter_reader`" in statement for statement in second)
