@@ -305,6 +305,15 @@ def test_h5_h6_what_ignores_its_time_is_ended_and_the_administrator_served(front
     assert front.run("SELECT countIf(a = 5) > 0 FROM t", READER) == "1"
 
 
+def test_h5_as_it_was_found(front: FrontServer) -> None:
+    """Analysed for more than 538 s then; now it is refused before the engine sees it."""
+    sql = "SELECT " + "arrayMap(x -> " * 200 + "1" + ", [1])" * 200
+    started = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: front.code(sql, READER, max_execution_time=5), range(8))) == {306}
+    assert time.monotonic() - started < SOON_S
+
+
 def test_h7_who_never_reads_loses_his_answer(front: FrontServer) -> None:
     sql = b"SELECT repeat('x', 1000) FROM numbers(100000000)"
     head = f"POST /?user={READER[0]}&password={READER[1]} HTTP/1.1\r\nHost: localhost\r\n"

@@ -1,6 +1,7 @@
 """The embedded stack with its real parts: it keeps what it acknowledged, for this machine alone, and stops."""
 
 import json
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -211,3 +212,12 @@ def test_down_leaves_no_process(own_stack: Stack) -> None:
     assert [process for process in family if not has_ended(process)] == []
     assert smartmeter("down", "--data-dir", own_stack.data_dir)[0] == 0
     assert smartmeter("status", "--data-dir", own_stack.data_dir)[0] == 1
+
+
+def test_nobody_else_reads_what_the_parts_write(stack: Stack) -> None:
+    """Kafka's log, the registry's database, ClickHouse's parts with the passwords in its tables, and what they print."""
+    assert stat.S_IMODE(stack.data_dir.stat().st_mode) == 0o700
+    for folder in ("kafka", "registry", "clickhouse", "logs"):
+        paths = [path for path in (stack.data_dir / folder).rglob("*") if not path.is_symlink()]
+        assert paths
+        assert [path for path in paths if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077] == []

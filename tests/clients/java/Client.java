@@ -13,6 +13,7 @@ import java.util.Properties;
 
 class ClientTest {
     static final String URL = System.getenv("URL_");
+    static final String ENDLESS = "SELECT count() FROM numbers(1000000000000) WHERE NOT ignore(sipHash64(number))";
 
     static void check(boolean holds, String what) {
         if (!holds) throw new AssertionError(what);
@@ -62,15 +63,21 @@ class ClientTest {
                 check(error.getMessage().contains("497"), error.getMessage());
             }
             endless(statement);
+            statement.setQueryTimeout(1);
+            try {
+                statement.executeQuery(ENDLESS);
+                throw new AssertionError("setQueryTimeout ended nothing");
+            } catch (SQLException error) {
+                check(String.valueOf(error).matches("(?s).*([Tt]imeout|159).*"), "" + error);
+            }
         }
     }
 
     static void endless(Statement statement) throws Exception {
-        String sql = "SELECT count() FROM numbers(1000000000000) WHERE NOT ignore(sipHash64(number))";
         Throwable[] ended = new Throwable[1];
         Thread thread = new Thread(() -> {
             try {
-                statement.executeQuery(sql);
+                statement.executeQuery(ENDLESS);
             } catch (SQLException error) {
                 ended[0] = error;
             }
