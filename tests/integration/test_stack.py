@@ -215,7 +215,7 @@ def test_down_leaves_no_process(own_stack: Stack) -> None:
 
 
 def test_nobody_else_reads_what_the_parts_write(stack: Stack) -> None:
-    """Kafka's log, the registry's database, ClickHouse's parts with the passwords in its tables, and what they print."""
+    """Kafka's log, the registry's database, ClickHouse's parts with its tables' passwords, and the parts' logs."""
     assert stat.S_IMODE(stack.data_dir.stat().st_mode) == 0o700
     for folder in ("kafka", "registry", "clickhouse", "logs"):
         paths = [path for path in (stack.data_dir / folder).rglob("*") if not path.is_symlink()]
