@@ -10,9 +10,9 @@ from typing import Any
 from infra.base.clickhouse_client import UNANSWERED
 from infra.base.errors import SmartmeterError, first_line
 from infra.base.settings import load_settings
+from infra.operations.last_verification import last_verification
 from infra.operations.metrics.figures import Figure
 from infra.operations.metrics.sources import Gathered, Sources
-from infra.operations.verify import last_verification
 from infra.stack.stack import PartStatus, Stack
 from schemas.manifest import RAW
 

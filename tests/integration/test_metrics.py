@@ -26,7 +26,7 @@ from infra.cli import cli
 from infra.operations.metrics.run import PART
 from infra.stack import processes
 from infra.stack.stack import Stack
-from stream_processing.run import progress_file
+from stream_processing.progress import progress_file
 from tests.patience import PATIENCE_S
 
 SMARTMETER = str(Path(sys.executable).with_name("smartmeter"))

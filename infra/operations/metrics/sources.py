@@ -21,7 +21,7 @@ from ml.progress import progress_file
 from ml.progress import read_progress as predicted
 from schemas.manifest import Dataset, load_deployed
 from schemas.registry import Registry
-from stream_processing.run import read_progress
+from stream_processing.progress import read_progress
 
 KAFKA_TIMEOUT_S = 3.0
 FEATURES = "anomaly_prediction_features"
