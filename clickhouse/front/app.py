@@ -8,7 +8,7 @@ import re
 import shutil
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -99,8 +99,6 @@ class Front:
         )
         if refused is not None:
             await exchange.plain(HTTPStatus.FORBIDDEN, f"{refused}\n")
-        elif method == "OPTIONS":
-            await exchange.whole(HTTPStatus.NO_CONTENT, [("Allow", "GET, HEAD, POST, OPTIONS")], b"")
         elif method not in {"GET", "HEAD", "POST"}:
             await exchange.plain(HTTPStatus.METHOD_NOT_ALLOWED, f"method {method} is not supported\n")
         elif match := _SCHEMA_PATH.fullmatch(path):
@@ -220,23 +218,11 @@ class Front:
                 text = self._kill(killed, role)
                 found, tables = replace(found, verb="SELECT"), []
             else:
-                tables = reader.judge(found, parsed.tree if parsed else None) if role is Role.READER else None
+                if role is Role.READER:  # in a thread: a large tree must not hold the others up
+                    tables = await asyncio.to_thread(reader.judge, found, parsed.tree if parsed else None)
                 _refuse_method(request, found)
                 text = statement.without_sync(found) or text
-        job = Job(
-            role,
-            text,
-            (found.output_format if found else None) or request.default_format,
-            found,
-            request.database,
-            request.settings,
-            request.params,
-            request.session_id,
-            request.session_timeout_s,
-            request.session_check,
-            tables,
-            externals,
-        )
+        job = _job(request, role, text, found, tables, externals)
         await self._run(exchange, request, job, query_id)
 
     async def _parse(self, role: Role, text: str, max_query_size: str | None) -> Parsed:
@@ -281,18 +267,7 @@ class Front:
             async for piece in body:
                 await asyncio.to_thread(file.write, piece)
             file.flush()
-            job = Job(
-                Role.ADMIN,
-                insert.from_file(file.name),
-                request.default_format,
-                None,
-                request.database,
-                request.settings,
-                request.params,
-                request.session_id,
-                request.session_timeout_s,
-                request.session_check,
-            )
+            job = _job(request, Role.ADMIN, insert.from_file(file.name))
             async with self._engine.slot(Role.ADMIN), exchange.watched():
                 await self._run(exchange, request, job, query_id)
 
@@ -383,6 +358,30 @@ class Front:
         if request is not None and request.encoding and not request.block_method:
             headers.append(("Content-Encoding", request.encoding))
         return headers
+
+
+def _job(
+    request: QueryRequest,
+    role: Role,
+    sql: str,
+    found: Statement | None = None,
+    tables: Sequence[str] | None = None,
+    externals: Sequence[External] = (),
+) -> Job:
+    return Job(
+        role,
+        sql,
+        (found.output_format if found else None) or request.default_format,
+        found,
+        request.database,
+        request.settings,
+        request.params,
+        request.session_id,
+        request.session_timeout_s,
+        request.session_check,
+        tables,
+        externals,
+    )
 
 
 def _refuse_method(request: QueryRequest, found: Statement) -> None:

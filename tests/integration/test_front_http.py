@@ -55,9 +55,7 @@ def test_ping_needs_no_password(front: FrontServer, path: str, method: str) -> N
 def test_other_paths_and_methods(front: FrontServer) -> None:
     assert requests.get(f"{front.url}/nothing", timeout=10).status_code == 404
     assert requests.get(f"{front.url}/schema-registry/subjects", timeout=10).status_code == 404
-    assert requests.put(front.url, timeout=10).status_code == 405
-    options = requests.options(front.url, timeout=10)
-    assert (options.status_code, options.headers["Allow"]) == (204, "GET, HEAD, POST, OPTIONS")
+    assert requests.put(front.url, timeout=10).status_code == requests.options(front.url, timeout=10).status_code == 405
 
 
 def test_three_ways_to_log_in(front: FrontServer) -> None:
