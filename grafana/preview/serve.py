@@ -79,7 +79,7 @@ def _wish(query: str, zone: str) -> Wish:
     given = parse_qs(query)
     span = given.get("span", [""])[0]
     if span and not re.fullmatch("[0-9]{1,9}", span):
-        raise SmartmeterError(f"span {span!r} is not a number of seconds")
+        raise SmartmeterError(f"span {span[:100]!r} is not a number of seconds")
     chosen = {name.removeprefix("var-"): values for name, values in given.items() if name.startswith("var-")}
     return Wish(given.get("until", ["auto"])[0], int(span) if span else None, chosen, zone)
 
