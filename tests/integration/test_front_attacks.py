@@ -7,6 +7,7 @@ others or leaks, M and L the rest.
 import asyncio
 import gzip
 import io
+import itertools
 import socket
 import stat
 import threading
@@ -230,10 +231,16 @@ def test_h2_no_request_goes_out(front: FrontServer) -> None:
             server.accept()
 
 
-@pytest.mark.parametrize(
-    "template", ["SELECT {}", "INSERT '{}", "SELECT '{}", "SELECT /*{}", "SELECT `{}", "SELECT 1 {}", "SELECT sum{}(1)"]
-)
-@pytest.mark.parametrize("unit", ["a", "\\'", "/*", "''", "(", "a(", "`", "If", "1+", "NOT ", "1,", "[1]", "a."])
+TEMPLATES = ("SELECT {}", "INSERT '{}", "SELECT '{}", "SELECT /*{}", "SELECT `{}", "SELECT 1 {}")
+UNITS = ("a", "\\'", "/*", "''", "(", "a(", "`")
+CHAINS = [
+    ("SELECT sum{}(1)", "If"),
+    *[("SELECT {}1", unit) for unit in ("1+", "1,", "NOT ", "- ", "a.", "1 AND ", "CASE WHEN 1 THEN ")],
+    *[("SELECT 1 {}", unit) for unit in ("UNION ALL SELECT 1 ", "::Int8", "[1]")],
+]
+
+
+@pytest.mark.parametrize(("template", "unit"), [*itertools.product(TEMPLATES, UNITS), *CHAINS])
 def test_h3_h4_time_grows_with_length(front: FrontServer, template: str, unit: str) -> None:
     """Twice the length, at most some three times the time: the earlier front took four times, and minutes."""
     seconds = []
