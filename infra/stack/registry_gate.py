@@ -9,6 +9,7 @@ ends with it, however it ends.
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
@@ -20,6 +21,7 @@ HEAD_BYTES = 64 << 10
 HEAD_S = 30.0
 """A request's headers arrive within this time."""
 
+LINGER_S = 2.0
 PIECE_BYTES = 64 << 10
 
 
@@ -39,7 +41,7 @@ async def _serve(listening: socket.socket, backend: int, alive: int) -> None:
         try:
             await _pass(reader, writer, backend)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # one of the two has gone, or sent no request: the other learns it by the end of its connection
+            pass  # it has gone, or sent no request
         finally:
             writer.close()
 
@@ -51,13 +53,11 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, back
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_S)
     refused = refusal_of(head)
     if refused is not None:
-        writer.write(_answer("403 Forbidden", refused))
-        return await writer.drain()
+        return await _refuse(reader, writer, "403 Forbidden", refused)
     try:
         from_registry, to_registry = await asyncio.open_connection(HOST, backend)
     except OSError:
-        writer.write(_answer("503 Service Unavailable", "the registry is starting"))
-        return await writer.drain()
+        return await _refuse(reader, writer, "503 Service Unavailable", "the registry is starting")
     try:
         to_registry.write(
             f"PROXY TCP4 {HOST} {HOST} {writer.get_extra_info('peername')[1]} {backend}\r\n".encode() + head
@@ -75,22 +75,31 @@ def refusal_of(head: bytes) -> str | None:
     headers: dict[str, str] = {}
     for line in head.decode("latin-1").split("\r\n")[1:]:
         name, _, value = line.partition(":")
-        if headers.setdefault(name.strip().lower(), value.strip()) != value.strip():
-            return f"this server takes one header {name[:50]}, not several"
+        name, value = name.strip().lower(), value.strip()
+        if headers.setdefault(name, value) != value and name in {"host", "origin", "sec-fetch-site"}:
+            return f"this server takes one header {name}, not several"
     return refusal(headers.get("host"), headers.get("origin"), headers.get("sec-fetch-site"))
 
 
 async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    while data := await source.read(PIECE_BYTES):
-        target.write(data)
-        await target.drain()
-    target.write_eof()
+    with contextlib.suppress(OSError):  # one of the two has gone: the other learns it by the end of its connection
+        while data := await source.read(PIECE_BYTES):
+            target.write(data)
+            await target.drain()
+        target.write_eof()
 
 
-def _answer(status: str, text: str) -> bytes:
+async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, status: str, text: str) -> None:
     body = f"{text}\n".encode()
     head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    return head.encode() + body
+    writer.write(head.encode() + body)
+    writer.write_eof()
+    with contextlib.suppress(
+        TimeoutError
+    ):  # a body that nobody reads would break the connection before the answer is read
+        async with asyncio.timeout(LINGER_S):
+            while await reader.read(PIECE_BYTES):
+                pass
 
 
 if __name__ == "__main__":
