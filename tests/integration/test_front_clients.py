@@ -36,13 +36,26 @@ def connect(front: FrontServer, user: tuple[str, str] = ADMIN, **options: Any) -
 @pytest.fixture(params=[True, False, "gzip", "lz4", "zstd"], ids=str)
 def client(front: FrontServer, request: pytest.FixtureRequest) -> Iterator[Client]:
     client = connect(front, compress=request.param)
+    fill(client)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def filled(front: FrontServer) -> FrontServer:
+    """With the table that `client` makes, for other clients."""
+    client = connect(front)
+    fill(client)
+    client.close()
+    return front
+
+
+def fill(client: Client) -> None:
     client.command(
         "CREATE OR REPLACE TABLE t (a Int32, s String, d DateTime64(3, 'UTC'), f Nullable(Float64), "
         "l LowCardinality(String), arr Array(UInt8), m Map(String, Int8)) ENGINE = MergeTree ORDER BY a"
     )
     client.insert("t", ROWS, column_names=COLUMNS)
-    yield client
-    client.close()
 
 
 def test_rows_come_back_as_they_went(client: Client) -> None:
@@ -123,9 +136,9 @@ def test_the_reader_reads(front: FrontServer, client: Client) -> None:
     assert client.command("SELECT count() FROM t") == 2
 
 
-def test_sqlalchemy(front: FrontServer, client: Client) -> None:  # noqa: ARG001 - makes the table
+def test_sqlalchemy(filled: FrontServer) -> None:
     for user in (ADMIN, READER):
-        engine = sqlalchemy.create_engine(f"clickhousedb://{user[0]}:{user[1]}@127.0.0.1:{front.port}/default")
+        engine = sqlalchemy.create_engine(f"clickhousedb://{user[0]}:{user[1]}@127.0.0.1:{filled.port}/default")
         with engine.connect() as connection:
             rows = connection.execute(sqlalchemy.text("SELECT a, s FROM t WHERE a = :a"), {"a": 1}).fetchall()
             assert [tuple(row) for row in rows] == [(1, "xÿ")]
@@ -139,10 +152,10 @@ def ibis_connect(front: FrontServer, user: tuple[str, str]) -> Any:
     return ibis.clickhouse.connect(host="127.0.0.1", port=front.port, user=user[0], password=user[1])
 
 
-def test_ibis_brings_tables_along(front: FrontServer, client: Client) -> None:  # noqa: ARG001 - makes the table
+def test_ibis_brings_tables_along(filled: FrontServer) -> None:
     brought = ibis.memtable({"a": [1, 2, 3], "word": ["one", "two", "three"]})
     for user in (ADMIN, READER):
-        connection = ibis_connect(front, user)
+        connection = ibis_connect(filled, user)
         table = connection.table("t")
         joined = table.join(brought, "a")[["a", "word"]].order_by("a")
         assert joined.execute()["word"].tolist() == ["one", "two"]
@@ -155,5 +168,4 @@ def test_ibis_makes_a_table_of_a_frame(front: FrontServer) -> None:
     frame = pd.DataFrame({"x": [1.5, 2.5], "word": ["a", "b"]})
     table = connection.create_table("frames", frame, overwrite=True)
     assert table.x.sum().execute() == 4.0
-    connection.drop_table("frames")
     connection.disconnect()
