@@ -218,7 +218,7 @@ def test_down_leaves_no_process(own_stack: Stack) -> None:
 
 
 def test_nobody_else_reads_what_the_parts_write(stack: Stack) -> None:
-    """Kafka's log, the registry's database, ClickHouse's tables with their passwords: in a folder that is the user's."""
+    """Kafka's log, the registry's database, ClickHouse's tables with their passwords, in a folder of the user's own."""
     assert stat.S_IMODE(stack.data_dir.stat().st_mode) == 0o700
     for pattern in ("kafka/**/0*.log", "registry/*.db", "clickhouse/**/*.xml"):
         paths = list(stack.data_dir.glob(pattern))
