@@ -22,7 +22,7 @@ PROGRAMS = Path(__file__).parents[1] / "clients"
 BUILD_S = 900
 RUN_S = 300
 UNREACHABLE = ("dial tcp", "ENOTFOUND", "ECONNREFUSED", "dns error", "error sending request", "Could not resolve host")
-DBT = ("dbt-core==1.12.6", "dbt-clickhouse==1.10.3")
+DBT = ("dbt-core==1.11.16", "dbt-clickhouse==1.10.3")  # dbt-core 1.12 fetches a part from elsewhere while it installs
 JAVA_CLIENTS = [Module("com.clickhouse", "clickhouse-jdbc", "0.9.4"), Module("org.slf4j", "slf4j-nop", "2.0.17")]
 
 
