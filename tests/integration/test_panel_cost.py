@@ -21,7 +21,7 @@ from tests.integration import panel_scale, panel_world
 from tests.integration.front_server import READER, FrontServer, running_front
 
 SCALE = panel_scale.Scale(400, timedelta(days=10), panel_scale.newest_minute())
-METERS_WITH_MINUTES = 60
+METERS_WITH_HALF_MINUTES = 60
 GRANULE = 8192
 EDGES = 2 * GRANULE
 """A stretch of a key is read in whole granules: one more at each end."""
@@ -33,13 +33,13 @@ PANELS = {panel.title: (page, panel) for page in map(read_page, load()) for pane
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontServer]:
     with running_front(tmp_path_factory.mktemp("cost") / "data") as front:
         panel_world.create(front.run)
-        panel_scale.hours(front.run, SCALE)
+        panel_scale.minutes(front.run, SCALE)
+        panel_scale.hours(front.run)
         drawn = front.run(
             "SELECT meter_id FROM meter_hourly_power_consumption WHERE window_start > now() - INTERVAL 1 DAY "
-            f"GROUP BY meter_id ORDER BY sum(energy_kwh) DESC LIMIT {METERS_WITH_MINUTES}"
+            f"GROUP BY meter_id ORDER BY sum(energy_kwh) DESC LIMIT {METERS_WITH_HALF_MINUTES}"
         )
         ids = [int(line) for line in drawn.split()]
-        panel_scale.minutes(front.run, SCALE, ids=ids)
         panel_scale.half_minutes(front.run, SCALE, ids=ids)
         panel_scale.five_minutes(front.run, SCALE)
         panel_scale.figures(front.run, SCALE)
@@ -86,7 +86,7 @@ def test_a_panel_of_meters_reads_ten_meters(
 ) -> None:
     rows = planned(front, ask, title, span)[table]
     assert 0 < rows <= reads * sql.SERIES_MAX * (windows(span, step_s) + EDGES)
-    assert rows <= reads * METERS_WITH_MINUTES * SCALE.count(step_s) / 3, "the bound is one"
+    assert rows <= reads * METERS_WITH_HALF_MINUTES * SCALE.count(step_s) / 3, "the bound is one"
 
 
 @pytest.mark.parametrize(

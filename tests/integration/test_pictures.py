@@ -61,7 +61,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         panel_world.create(front.run)
         if METERS[name]:
             end = panel_scale.newest_minute()
-            panel_scale.fill(front.run, panel_scale.Scale(METERS[name], timedelta(hours=2), end))
+            panel_scale.fill(front.run, panel_scale.Scale(METERS[name], timedelta(hours=2), end, calm=40))
         with run.serving(settings_of(front, tmp_path_factory.mktemp("settings")), refresh_s=0) as url:
             yield name, url
 
