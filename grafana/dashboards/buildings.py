@@ -229,7 +229,7 @@ def build() -> Dashboard:
                     f"truth in a simulation, 0 for real meters. {STREAM}",
                 ),
                 ANOMALY_TOTALS,
-                {kind.capitalize(): Look(color=color) for kind, color in KINDS.items()},
+                {kind.capitalize(): Look(steps=((None, "text"), (1, color))) for kind, color in KINDS.items()},
                 width=FULL,
             )
         )

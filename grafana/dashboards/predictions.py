@@ -104,7 +104,7 @@ FROM (
     WHERE {WITHIN} AND {MODELS}
     GROUP BY time, model_version
 )
-ARRAY JOIN [', mean', ', 1 % are above'] AS what, [mean, high] AS value
+ARRAY JOIN [', mean', ', top 1 %'] AS what, [mean, high] AS value
 ORDER BY time, name"""
 
 ALARMS = f"""SELECT toDateTime(window_start) AS "Window", meter_id AS "Meter", building_id AS "Building",
@@ -179,13 +179,12 @@ def build() -> Dashboard:
                 About(
                     "Probability over time",
                     "Probability of an anomaly in windows of 5 minutes, by model: the mean, and the value that one "
-                    "window "
-                    f"in a hundred exceeds. {SAMPLE} {NONE_YET}",
+                    f"window in a hundred exceeds. {SAMPLE} {NONE_YET}",
                     SHARE,
                     0,
                 ),
                 PROBABILITY,
-                {"/1 % are above/": Look(custom=DASHED)},
+                {"/top 1 %/": Look(custom=DASHED)},
                 min_interval="5m",
             )
             .min(0)
