@@ -26,6 +26,7 @@ from grafana.ask import asking
 from grafana.data import Ask, choose
 from grafana.macros import TimeRange, Value, expand, interval_s
 from grafana.panels import Page, read_page
+from grafana.preview.answers import NEWEST
 from grafana.render import load
 from infra.base.wait import until
 from tests.integration import panel_scale, panel_world
@@ -82,6 +83,7 @@ def questions(ask: Ask, time_range: TimeRange, meter: str) -> Iterator[Question]
         for of, choice in chosen.items():
             values = {name: value for name, (value, _) in choose(page.variables, choice, time_range, ask).items()}
             yield from _of_page(page, of, values, time_range)
+    yield Question("preview", "newest reading", "all", NEWEST)
     for rule in alerts.RULES:
         span = TimeRange(time_range.end - timedelta(seconds=rule.span_s), time_range.end)
         yield Question("alerts", rule.title, "all", expand(rule.sql, span, 60, {}))

@@ -106,6 +106,21 @@ def test_numbers_that_name_something_have_no_decimals(panel: dict[str, Any]) -> 
         assert looks[column].get("decimals", 0) == 0
 
 
+@pytest.mark.parametrize(("page", "panel"), PANELS, ids=lambda each: each.title)
+def test_counts_have_no_decimals(page: Page, panel: Panel) -> None:
+    """There were 100.0 meters."""
+    assert page.panels
+    named = [o["matcher"]["options"] for o in panel.overrides if o["matcher"]["id"] == "byName"]
+    looks = {name: panel.field(name) for name in ("any other", *named)}
+    assert {name: look.decimals for name, look in looks.items() if look.unit == "locale" and look.decimals != 0} == {}
+
+
+def test_a_backfill_leaves_the_live_course_in_sight() -> None:
+    for title in ("Readings per second", "Lag by consumer"):
+        scale = by_title(title)["fieldConfig"]["defaults"]["custom"]["scaleDistribution"]
+        assert scale == {"type": "symlog", "log": 10, "linearThreshold": 1}, "a linear axis shows the peak alone"
+
+
 def test_stats_are_coloured_by_their_steps() -> None:
     steps = {
         panel["title"]: [
