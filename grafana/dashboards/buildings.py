@@ -176,14 +176,16 @@ def build() -> Dashboard:
                 About(
                     "Energy over the day",
                     "Energy summed up since midnight, today and on the same day last week, drawn at today's hours; the "
-                    f"point of an hour counts the whole hour. {STREAM}",
+                    f"point of an hour counts the whole hour. Always the last day of this time. {STREAM}",
                     KWH,
                     1,
                 ),
                 ENERGY_OVER_DAY,
                 {"Today": Look(color=VALUE, custom={"lineWidth": 2}), "Same day last week": Look(color=NEUTRAL)},
                 min_interval="1h",
-            ).axis_soft_min(0)
+            )
+            .axis_soft_min(0)
+            .time_from("24h")
         )
         .with_row(row("Who uses most?"))
         .with_panel(

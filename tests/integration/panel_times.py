@@ -96,8 +96,9 @@ def _of_page(page: Page, of: str, values: dict[str, Value], time_range: TimeRang
         yield Question(name, f"variable {variable.label}", of, text)
     for panel in page.panels:
         for target in panel.targets:
-            step_s = interval_s(time_range, panel.least_step_s)
-            yield Question(name, panel.title, of, expand(target.sql, time_range, step_s, values))
+            span = panel.time(time_range)
+            text = expand(target.sql, span, interval_s(span, panel.least_step_s), values)
+            yield Question(name, panel.title, of, text)
     for marks in page.marks:
         yield Question(name, f"marks {marks.name}", of, expand(marks.sql, time_range, interval_s(time_range), values))
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from clickhouse.front.limits import READER_MAX_EXECUTION_TIME_S
 from grafana import alerts, datasource, render
 from grafana.dashboards.pipeline import GRAINS
 from grafana.datasource import DRIVER_ADDS_S, QUERY_TIMEOUT_S
+from grafana.macros import TimeRange
 from grafana.palette import BAD, DIGITS
 from grafana.palette import KINDS as ANOMALIES
 from grafana.panels import ROW, Page, Panel, read_page
@@ -369,6 +371,16 @@ def test_json_is_what_grafana_11_to_13_load() -> None:
         assert raw["graphTooltip"] == 1, "one crosshair over all panels"
         assert all("panels" not in panel or panel["panels"] == [] for panel in raw["panels"])
         assert json.loads(json.dumps(raw)) == raw
+
+
+def test_a_panel_of_today_shows_a_day_however_long_the_time() -> None:
+    """In 30 days, today was a stroke at the edge."""
+    assert {panel.title: panel.span_s for _, panel in PANELS if panel.span_s} == {"Energy over the day": 86400}
+    (panel,) = [panel for _, panel in PANELS if panel.title == "Energy over the day"]
+    end = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    month = TimeRange(end - timedelta(days=30), end, "Europe/Paris")
+    assert panel.time(month) == TimeRange(end - timedelta(days=1), end, "Europe/Paris")
+    assert PANELS[0][1].time(month) == month
 
 
 def test_days_begin_at_the_sites_midnight() -> None:
