@@ -83,11 +83,12 @@ TABLE = f"""SELECT building_id AS "Building", max(meters) AS "Meters", sum(energ
     sum(anomalous) AS "Anomalous readings"
 FROM (
     SELECT building_id, meter_count AS meters, energy_kwh AS energy, power_avg_kw * meter_count AS peak,
-        covered_s AS covered, 3600 * meter_count AS expected, 0 AS anomalous
+        covered_s AS covered, 0 AS anomalous,
+        least(3600, greatest(0, dateDiff('second', window_start, $__toTime))) * meter_count AS expected
     FROM building_hourly_power_consumption_latest
     WHERE {sql.hours()} AND {sql.BUILDINGS}
     UNION ALL
-    SELECT building_id, 0, 0, 0, 0, 0, {sql.INJECTED}
+    SELECT building_id, 0, 0, 0, 0, {sql.INJECTED}, 0
     FROM anomaly_count_hourly_per_building_latest
     WHERE {sql.hours()} AND {sql.BUILDINGS}
 )

@@ -71,17 +71,17 @@ FROM (
 {EPISODES}
 )"""
 
-JUDGED = f"""SELECT toDateTime(window_start) AS "Window", probability AS "Probability", threshold AS "Threshold",
-    ifNull(kind, if(prediction, 'not told', '')) AS "Kind", model_version AS "Model"
+JUDGED = f"""SELECT toDateTime(window_start) AS "Window", ifNull(kind, if(prediction, 'not told', '')) AS "Kind",
+    model_version AS "Model", probability AS "Probability", threshold AS "Threshold"
 FROM anomaly_prediction_results_latest
 WHERE $__timeFilter(window_start) AND {METER} AND probability >= threshold / 2
 ORDER BY window_start DESC, probability DESC LIMIT 100"""
 
-READINGS = f"""SELECT timestamp AS "Time", power_kw AS "Power", voltage_v AS "Voltage", partition AS "Partition",
-    offset AS "Offset", toString(sequence) AS "Sequence",
+READINGS = f"""SELECT timestamp AS "Time", toString(sequence) AS "Sequence",
     arrayStringConcat(arrayFilter(k -> k != '', [
         if(bitTest(status, 0), 'failure', ''), if(bitTest(status, 1), 'spike', ''),
-        if(bitTest(status, 2), 'low consumption', ''), if(bitTest(status, 3), 'voltage', '')]), ', ') AS "Status"
+        if(bitTest(status, 2), 'low consumption', ''), if(bitTest(status, 3), 'voltage', '')]), ', ') AS "Status",
+    power_kw AS "Power", voltage_v AS "Voltage", partition AS "Partition", offset AS "Offset"
 FROM raw_data_latest
 WHERE {WITHIN}
 ORDER BY timestamp DESC LIMIT 200"""

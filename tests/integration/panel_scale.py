@@ -180,7 +180,7 @@ def figures(run: Run, scale: Scale) -> None:
     """What the pipeline tells about itself: each figure every 15 s. A backfill at the beginning, then live."""
     rate, start = max(1, scale.meters // 5), int(scale.start.timestamp())
     backlog = f"greatest(0, {rate * 600} - toFloat64(at) * {rate * 20})"
-    live = f"(cityHash64(at, part) % 100) * {rate} / 400"
+    live = f"if(cityHash64(at, part) % 7 = 0, toFloat64(cityHash64(part, at) % {rate + 5}), 0)"
     topics = {name: "smart-meter-data" if name == "raw_data" else name for name in TABLES}
     consumers = [(f"clickhouse-{name}", topic) for name, topic in topics.items()]
     tables, stream = [("clickhouse", name) for name in TABLES], [("stream", grain) for grain in GRAINS]
