@@ -13,6 +13,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -33,7 +34,7 @@ from tests.integration import panel_scale, panel_world
 from tests.integration.front_server import ADMIN, READER, FrontServer, running_front
 
 TIMES = 3
-RECENT = timedelta(hours=1)
+RECENT, FRESH = timedelta(hours=1), timedelta(minutes=15)
 FILL_DEADLINE_S = 1800
 
 
@@ -47,7 +48,7 @@ class Question(NamedTuple):
 
 
 def fill(front: FrontServer, scale: panel_scale.Scale) -> None:
-    """Tables as they are after long: few large parts, and rows of the last hour that others replaced."""
+    """Tables as they are after long: few large parts, the last minutes in small ones, and rows that were replaced."""
 
     def run(statement: str) -> str:
         sent = {"X-ClickHouse-User": ADMIN[0], "X-ClickHouse-Key": ADMIN[1]}
@@ -56,12 +57,16 @@ def fill(front: FrontServer, scale: panel_scale.Scale) -> None:
         return response.text
 
     panel_world.create(run)
+    fresh = replace(scale, span=FRESH)
+    scale = replace(scale, end=scale.end - FRESH, span=scale.span - FRESH)
     panel_scale.fill(run, scale, hours_of_readings=int(scale.span.total_seconds()) // 3600)
     drawn = run(
         "SELECT meter_id FROM meter_hourly_power_consumption WHERE window_start > now() - INTERVAL 1 DAY "
         "AND meter_id > 500 GROUP BY meter_id ORDER BY sum(energy_kwh) DESC LIMIT 10"
     )
     panel_scale.half_minutes(run, scale, ids=[int(line) for line in drawn.split()])
+    panel_scale.minutes(run, fresh)
+    panel_scale.five_minutes(run, fresh)
     since = int((scale.end - RECENT).timestamp())
     for table in ("meter_minute_trend", "anomaly_prediction_results", "anomaly_prediction_features"):
         run(
