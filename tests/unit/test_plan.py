@@ -352,7 +352,7 @@ def test_an_index_is_added_in_place_and_another_ones_is_left_alone() -> None:
 
     alter = "ALTER TABLE meter_minute_trend"
     add = f"{alter} ADD INDEX IF NOT EXISTS by_time {stored.indexes['by_time']}"
-    assert ran(stored.indexes | {"mine": "topic TYPE set(9) GRANULARITY 1"}) == []
+    assert ran({**stored.indexes, "mine": "topic TYPE set(9) GRANULARITY 1"}) == []
     assert ran({}) == [add]
     assert ran({"by_time": "window_start TYPE minmax GRANULARITY 8"}) == [f"{alter} DROP INDEX IF EXISTS by_time", add]
 
