@@ -18,6 +18,12 @@ FROM system.columns
 WHERE database = currentDatabase()
 ORDER BY table, position
 """
+INDEXES_QUERY = """
+SELECT table, name, concat(expr, ' TYPE ', type_full, ' GRANULARITY ', toString(granularity))
+FROM system.data_skipping_indices
+WHERE database = currentDatabase()
+ORDER BY table, name
+"""
 # What the engine adds by itself to a table that does not say otherwise.
 IMPLICIT_SETTINGS = {"index_granularity": "8192"}
 HIDDEN = "[HIDDEN]"
@@ -37,7 +43,12 @@ def read_tables(query: Query) -> dict[str, Table]:
     columns: dict[str, list[Column]] = {}
     for table, *column in query(COLUMNS_QUERY):
         columns.setdefault(table, []).append(_column(column))
-    return {row[0]: _table(row, columns.get(row[0], []), database) for row in query(TABLES_QUERY)}
+    indexes: dict[str, dict[str, str]] = {}
+    for table, name, index in query(INDEXES_QUERY):
+        indexes.setdefault(table, {})[name] = index
+    return {
+        row[0]: _table(row, columns.get(row[0], []), indexes.get(row[0], {}), database) for row in query(TABLES_QUERY)
+    }
 
 
 def normalised(table: Table) -> Table:
@@ -50,6 +61,7 @@ def normalised(table: Table) -> Table:
     return Table(
         name=table.name,
         columns=columns,
+        indexes=table.indexes,
         engine=table.engine,
         order_by=table.order_by,
         ttl=table.ttl,
@@ -66,7 +78,7 @@ def _column(row: Sequence[str]) -> Column:
     return Column(name, type_, comment, codec.removeprefix("CODEC(").removesuffix(")"), computed)
 
 
-def _table(row: Sequence[str], columns: Sequence[Column], database: str) -> Table:
+def _table(row: Sequence[str], columns: Sequence[Column], indexes: Mapping[str, str], database: str) -> Table:
     name, engine_full, query, comment, create = row
     query = _one_line(re.sub(rf"\b(FROM|JOIN) `?{re.escape(database)}`?\.", r"\1 ", query))
     target = TARGET.match(create)
@@ -83,6 +95,7 @@ def _table(row: Sequence[str], columns: Sequence[Column], database: str) -> Tabl
     return Table(
         name=name,
         columns=tuple(columns),
+        indexes=indexes,
         engine=engine,
         order_by=_without_brackets(clauses.get("order_by", "")),
         ttl=clauses.get("ttl", ""),

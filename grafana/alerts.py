@@ -44,6 +44,11 @@ class AlertRule:
     severity: str = "warning"
 
 
+def counted(one: str, many: str) -> str:
+    """The number with its noun and verb; what follows is said of it, and GONE ends it."""
+    return f"{{{{ with $values.B }}}}{{{{ .Value }}}} {{{{ if eq .Value 1.0 }}}}{one}{{{{ else }}}}{many}{{{{ end }}}}"
+
+
 RULES = (
     AlertRule(
         uid="smartmeter-lag",
@@ -115,7 +120,7 @@ GROUP BY home ORDER BY home""",
         above=0,
         span_s=sql.SILENT_AFTER_S,
         pending="0s",
-        summary="Building {{ $labels.building }}: {{ with $values.B }}{{ .Value }} meters have sent nothing for "
+        summary=f"Building {{{{ $labels.building }}}}: {counted('meter has', 'meters have')} sent nothing for "
         f"{sql.SILENT_AFTER_S // 60} minutes or longer{GONE}",
         dashboard="meters",
     ),
@@ -140,9 +145,8 @@ GROUP BY building_id ORDER BY building_id""",
         above=0,
         span_s=900,
         pending="0s",
-        summary="Building {{ $labels.building }}: {{ with $values.B }}{{ .Value }} meters are anomalous with a "
-        "probability "
-        f"above 90 %{GONE}",
+        summary=f"Building {{{{ $labels.building }}}}: {counted('meter is', 'meters are')} anomalous with a "
+        f"probability above 90 %{GONE}",
         dashboard="predictions",
     ),
 )

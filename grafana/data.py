@@ -59,7 +59,8 @@ def choose(
 
 
 def ask_panel(panel: Panel, time: TimeRange, variables: Mapping[str, Value], ask: Ask) -> Answer:
-    """One panel; an error of one query is the panel's, as it is in Grafana."""
+    """One panel over the dashboard's time; an error of one query is the panel's, as it is in Grafana."""
+    time = panel.time(time)
     step_s = interval_s(time, panel.least_step_s)
     frames = []
     for target in panel.targets:

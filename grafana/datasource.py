@@ -33,7 +33,7 @@ datasources:
       port: ${{CLICKHOUSE_PORT}}
       secure: false
       username: ${{CLICKHOUSE_READER_USER}}
-      defaultDatabase: default
+      defaultDatabase: ${{CLICKHOUSE_DATABASE}}
       dialTimeout: "10"
       queryTimeout: "{QUERY_TIMEOUT_S}"
       validateSql: true

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
+from grafana.macros import TimeRange
 from infra.base.errors import SmartmeterError
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -63,10 +65,17 @@ class Panel:
     no_data: str = ""
     display_name: str = ""
     least_step_s: int = 1
+    span_s: int | None = None
+    """Where the panel shows so much of the newest time, however long the dashboard's is."""
     targets: tuple[Target, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     overrides: tuple[Mapping[str, Any], ...] = ()
+
+    def time(self, of_page: TimeRange) -> TimeRange:
+        """The panel's time: the dashboard's, or its own until the same end."""
+        start = of_page.start if self.span_s is None else of_page.end - timedelta(seconds=self.span_s)
+        return replace(of_page, start=start)
 
     def field(self, name: str) -> Field:
         """How the column or series of this name looks; later overrides win, as in Grafana."""
@@ -177,6 +186,7 @@ def _panel(raw: Mapping[str, Any]) -> Panel:
         no_data=defaults["noValue"],
         display_name=defaults.get("displayName", ""),
         least_step_s=seconds(raw["interval"]) if raw.get("interval") else 1,
+        span_s=seconds(raw["timeFrom"]) if raw.get("timeFrom") else None,
         targets=tuple(Target(t["refId"], t["rawSql"], t["format"] == 0) for t in raw["targets"]),
         options=raw.get("options") or {},
         defaults=defaults,

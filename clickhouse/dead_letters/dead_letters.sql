@@ -60,20 +60,20 @@ SETTINGS
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS dead_letters_intake TO dead_letters AS
 WITH
-    mapFromArrays(arrayReverse(`_headers.name`), arrayReverse(`_headers.value`)) AS said,
-    splitByChar(':', said['smartmeter.redriven.from']) AS origin
+    mapFromArrays(arrayReverse(`_headers.name`), arrayReverse(`_headers.value`)) AS header,
+    splitByChar(':', header['smartmeter.redriven.from']) AS origin
 SELECT
-    if((said['smartmeter.redriven.from']) != '', 'redriven', 'letter') AS kind,
-    if((said['smartmeter.redriven.from']) != '', origin[1], said['__connect.errors.topic']) AS topic,
-    toInt32OrZero(if((said['smartmeter.redriven.from']) != '', origin[2], said['__connect.errors.partition'])) AS partition,
-    toInt64OrZero(if((said['smartmeter.redriven.from']) != '', origin[3], said['__connect.errors.offset'])) AS offset,
+    if((header['smartmeter.redriven.from']) != '', 'redriven', 'letter') AS kind,
+    if((header['smartmeter.redriven.from']) != '', origin[1], header['__connect.errors.topic']) AS topic,
+    toInt32OrZero(if((header['smartmeter.redriven.from']) != '', origin[2], header['__connect.errors.partition'])) AS partition,
+    toInt64OrZero(if((header['smartmeter.redriven.from']) != '', origin[3], header['__connect.errors.offset'])) AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    said['__connect.errors.connector.name'] AS consumer,
-    said['__connect.errors.exception.message'] AS reason,
+    header['__connect.errors.connector.name'] AS consumer,
+    header['__connect.errors.exception.message'] AS reason,
     _key AS key,
     message,
     CAST(arrayFilter(h -> ((NOT startsWith(h.1, '__connect.errors.')) AND (NOT startsWith(h.1, 'smartmeter.'))), arrayZip(`_headers.name`, `_headers.value`)), 'Array(Tuple(name String, value String))') AS headers,
-    said['smartmeter.value.from'] AS value_from,
+    header['smartmeter.value.from'] AS value_from,
     _topic AS letter_topic,
     _partition AS letter_partition,
     _offset AS letter_offset

@@ -83,11 +83,12 @@ TABLE = f"""SELECT building_id AS "Building", max(meters) AS "Meters", sum(energ
     sum(anomalous) AS "Anomalous readings"
 FROM (
     SELECT building_id, meter_count AS meters, energy_kwh AS energy, power_avg_kw * meter_count AS peak,
-        covered_s AS covered, 3600 * meter_count AS expected, 0 AS anomalous
+        covered_s AS covered, 0 AS anomalous,
+        least(3600, greatest(0, dateDiff('second', window_start, $__toTime))) * meter_count AS expected
     FROM building_hourly_power_consumption_latest
     WHERE {sql.hours()} AND {sql.BUILDINGS}
     UNION ALL
-    SELECT building_id, 0, 0, 0, 0, 0, {sql.INJECTED}
+    SELECT building_id, 0, 0, 0, 0, {sql.INJECTED}, 0
     FROM anomaly_count_hourly_per_building_latest
     WHERE {sql.hours()} AND {sql.BUILDINGS}
 )
@@ -176,14 +177,16 @@ def build() -> Dashboard:
                 About(
                     "Energy over the day",
                     "Energy summed up since midnight, today and on the same day last week, drawn at today's hours; the "
-                    f"point of an hour counts the whole hour. {STREAM}",
+                    f"point of an hour counts the whole hour. Always the last day of this time. {STREAM}",
                     KWH,
                     1,
                 ),
                 ENERGY_OVER_DAY,
                 {"Today": Look(color=VALUE, custom={"lineWidth": 2}), "Same day last week": Look(color=NEUTRAL)},
                 min_interval="1h",
-            ).axis_soft_min(0)
+            )
+            .axis_soft_min(0)
+            .time_from("24h")
         )
         .with_row(row("Who uses most?"))
         .with_panel(
@@ -229,7 +232,7 @@ def build() -> Dashboard:
                     f"truth in a simulation, 0 for real meters. {STREAM}",
                 ),
                 ANOMALY_TOTALS,
-                {kind.capitalize(): Look(color=color) for kind, color in KINDS.items()},
+                {kind.capitalize(): Look(steps=((None, "text"), (1, color))) for kind, color in KINDS.items()},
                 width=FULL,
             )
         )

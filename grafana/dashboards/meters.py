@@ -23,6 +23,7 @@ from grafana.style import (
     dashboard,
     good_above,
     good_below,
+    legend,
     numbers,
     row,
     rows,
@@ -232,7 +233,9 @@ def build() -> Dashboard:
                 HOURLY_POWER,
                 min_interval="1h",
                 link=METER,
-            ).height(11)
+            )
+            .height(11)
+            .legend(legend(FULL))
         )
         .with_panel(
             rows(

@@ -34,6 +34,8 @@ STREAM = "Empty: the stream told nothing in this time; do `smartmeter stream` an
 GRAINS = ("meter_30s", "meter_1min", "meter_5min", "meter_1h", "building_1h")
 """The stream's grains, for their colours; a new one is drawn in the panel's colour until it stands here."""
 RAW_CONSUMER = "clickhouse-raw_data"
+UNPREFIXED = "arrayElement(splitByChar('.', part), -1)"
+"""A part without its deployment's prefix, which is all until the last dot: one dashboard for every deployment."""
 FED_RARELY = ("pipeline_metrics", "late_readings")
 """Tables that say nothing of the stream by their age: the figures themselves, and what only a repair writes."""
 AGES_THAT_COUNT = f"target NOT IN {FED_RARELY}"
@@ -51,7 +53,7 @@ def of_now(metric: str) -> str:
 
 def over_time(metric: str, column: str, value: str = "value_max", label: str = "target") -> str:
     """One series per `label`, named by it."""
-    name = f"replaceOne({label}, 'clickhouse-', 'table ')"
+    name = f"replaceOne({UNPREFIXED}, 'clickhouse-', 'table ')" if label == "part" else label
     return f"""SELECT $__timeInterval(window_start) AS time, {name} AS name, max({value}) AS "{column}"
 FROM pipeline_metrics_latest
 WHERE {of(metric)}
@@ -82,7 +84,7 @@ FROM (
         ORDER BY window_start ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)) AS messages
     FROM pipeline_metrics_latest
     WHERE {of("end_offset_messages")} AND target IN (
-        SELECT DISTINCT target FROM pipeline_metrics WHERE {of("lag_messages")} AND part = '{RAW_CONSUMER}'
+        SELECT DISTINCT target FROM pipeline_metrics WHERE {of("lag_messages")} AND {UNPREFIXED} = '{RAW_CONSUMER}'
     )
 )
 GROUP BY time ORDER BY time"""
@@ -96,7 +98,10 @@ FROM pipeline_metrics_latest
 WHERE {of("late_rows")}
 GROUP BY time, name ORDER BY time, name"""
 REASONS = newest(
-    "unreadable_by_reason_messages", "Reason", "Messages", "concat(replaceOne(part, 'clickhouse-', ''), ': ', target)"
+    "unreadable_by_reason_messages",
+    "Reason",
+    "Messages",
+    f"concat(replaceOne({UNPREFIXED}, 'clickhouse-', ''), ': ', target)",
 ) + (' HAVING "Messages" > 0 ORDER BY "Messages" DESC, "Reason" LIMIT 20')
 PARTS = f"""SELECT part AS "Part", argMax(value_last, window_start) AS "Memory", max(toDateTime(window_end)) AS "Seen"
 FROM pipeline_metrics_latest

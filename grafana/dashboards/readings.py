@@ -43,8 +43,8 @@ HAVING count() > 0"""
 
 def course(column: str) -> str:
     """Mean, lowest and highest per step; each reading by itself where the step is shorter than they are apart."""
-    return f"""SELECT $__timeInterval(timestamp) AS time, max({column}) AS "Highest", avg({column}) AS "Mean",
-    min({column}) AS "Lowest"
+    return f"""SELECT $__timeInterval(timestamp) AS time, if(count() > 1, max({column}), NULL) AS "Highest",
+    avg({column}) AS "Mean", if(count() > 1, min({column}), NULL) AS "Lowest"
 FROM raw_data_latest
 WHERE {WITHIN}
 GROUP BY time ORDER BY time"""
@@ -71,17 +71,17 @@ FROM (
 {EPISODES}
 )"""
 
-JUDGED = f"""SELECT toDateTime(window_start) AS "Window", probability AS "Probability", threshold AS "Threshold",
-    ifNull(kind, if(prediction, 'not told', '')) AS "Kind", model_version AS "Model"
+JUDGED = f"""SELECT toDateTime(window_start) AS "Window", ifNull(kind, if(prediction, 'not told', '')) AS "Kind",
+    model_version AS "Model", probability AS "Probability", threshold AS "Threshold"
 FROM anomaly_prediction_results_latest
 WHERE $__timeFilter(window_start) AND {METER} AND probability >= threshold / 2
 ORDER BY window_start DESC, probability DESC LIMIT 100"""
 
-READINGS = f"""SELECT timestamp AS "Time", power_kw AS "Power", voltage_v AS "Voltage",
+READINGS = f"""SELECT timestamp AS "Time", toString(sequence) AS "Sequence",
     arrayStringConcat(arrayFilter(k -> k != '', [
         if(bitTest(status, 0), 'failure', ''), if(bitTest(status, 1), 'spike', ''),
         if(bitTest(status, 2), 'low consumption', ''), if(bitTest(status, 3), 'voltage', '')]), ', ') AS "Status",
-    toString(sequence) AS "Sequence", partition AS "Partition", offset AS "Offset"
+    power_kw AS "Power", voltage_v AS "Voltage", partition AS "Partition", offset AS "Offset"
 FROM raw_data_latest
 WHERE {WITHIN}
 ORDER BY timestamp DESC LIMIT 200"""

@@ -82,6 +82,7 @@ def _drawn(panel: Panel, time: TimeRange, values: Mapping[str, Value], ask: Ask,
         "description": panel.description,
         "position": panel.position,
         "empty": panel.no_data,
+        "note": f"Last {panel.span_s // 3600} hours" if panel.span_s else "",
         "body": None,
         "error": "",
     }
@@ -91,7 +92,7 @@ def _drawn(panel: Panel, time: TimeRange, values: Mapping[str, Value], ask: Ask,
         found = ask_panel(panel, time, values, ask)
     except SmartmeterError as error:
         return told | {"error": str(error)}
-    return told if is_empty(found) else told | {"body": figure(found, time, marks)}
+    return told if is_empty(found) else told | {"body": figure(found, panel.time(time), marks)}
 
 
 def _time(page: Page, wish: Wish, ask: Ask, now: datetime) -> TimeRange:

@@ -275,14 +275,14 @@ def _bar_chart(answer: Answer, _time: TimeRange, _marks: Sequence[Mark]) -> Figu
     trace = {
         "type": "bar", "orientation": "h", "x": values, "y": names,
         "marker": {"color": look.color or DIGITS[0], "opacity": 0.85},
-        "text": shown, "textposition": "outside" if look.greatest is None else "auto", "cliponaxis": False,
+        "text": shown, "textposition": "outside", "cliponaxis": False,
         "width": 0.8,
         "hovertext": [f"{name}: {value}" for name, value in zip(names, shown, strict=True)], "hoverinfo": "text",
     }  # fmt: skip
     high = max([value for value in values if value is not None], default=1) or 1
     axis = _axis(look, 0, high if look.greatest is None else look.greatest)
     # Room for the numbers beside the bars.
-    axis["range"] = [0, high * 1.18 if look.greatest is None else look.greatest]
+    axis["range"] = [0, (high if look.greatest is None else look.greatest) * 1.18]
     axis["nticks"] = TICKS
     category = {"autorange": "reversed", "automargin": True, "type": "category"}
     return {"plot": {"data": [trace], "layout": _layout(axis, category)}, "legend": None}

@@ -105,7 +105,8 @@ function drawPanel(main, panel) {
       about.setAttribute("aria-label", panel.description);
       section = make("section", { className: panel.kind });
       section.id = "panel-" + panel.id;
-      section.append(make("h2", {}, make("b", { textContent: panel.title, title: panel.title }), about), make("div"));
+      section.append(make("h2", {}, make("b", { textContent: panel.title, title: panel.title }), about,
+        make("small", { textContent: panel.note })), make("div"));
       section.style.gridColumn = `${x + 1} / span ${w}`;
     }
     section.style.gridRow = `${y + 1} / span ${h}`;

@@ -213,6 +213,13 @@ def _option_differences(wanted: Table, actual: Table) -> Found:
     if wanted.comment != actual.comment:
         details.append(Detail(f"{wanted.name}: comment", actual.comment, wanted.comment))
         statements.append(f"{alter} MODIFY COMMENT {literal(wanted.comment)}")
+    ours = {name: index for name, index in actual.indexes.items() if name in wanted.indexes}
+    for detail in config_details(wanted.indexes, ours):
+        details.append(replace(detail, what=f"{wanted.name}: index {detail.what}"))
+        if detail.actual:
+            statements.append(f"{alter} DROP INDEX IF EXISTS {detail.what}")
+        # Rows that are there already are indexed by the next merges, or by MATERIALIZE INDEX.
+        statements.append(f"{alter} ADD INDEX IF NOT EXISTS {detail.what} {detail.declared}")
     for detail in config_details(wanted.settings, actual.settings):
         details.append(replace(detail, what=f"{wanted.name}: setting {detail.what}"))
         change = (

@@ -9,27 +9,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 PER_BUILDING = 10
+WHERE_IN_LOG = "topic, partition, offset, produced_at"
 CHUNK_ROWS = 6_000_000
 METERS_WITH_DETECTIONS = 500
 """Half minutes are kept of so many meters only: a dashboard reads chosen ones."""
 Run = Callable[[str], object]
 
 POSITION = "'made' AS topic, 0 AS partition, toInt64(number) AS offset, window_end AS produced_at"
-# A household by the hour, each with a scale and a phase of its own; kW.
-SCALE = "(0.25 + (cityHash64(meter_id) % 1000) / 800)"
-PROFILE = (
-    "(0.55 + 0.45 * sin((toHour(window_start) + toMinute(window_start) / 60 - 11 + meter_id % 5) * 3.14159 / 12)"
-    " + 0.12 * sin(toUnixTimestamp(window_start) / 700 + meter_id))"
-)
+# A household by the hour, with a size and habits of its own, and an appliance for a quarter of an hour; kW.
+SIZE = "(0.5 + (cityHash64(meter_id) % 1000) / 800)"
+HOUR = "(toHour(window_start) + toMinute(window_start) / 60 + meter_id % 5 / 2)"
+PROFILE = f"(0.2 + 0.5 * exp(-pow(({HOUR} - 20) / 2.5, 2)) + 0.3 * exp(-pow(({HOUR} - 8.5) / 1.5, 2)))"
+QUARTER = "cityHash64(meter_id, intDiv(toUnixTimestamp(window_start), 900), 'appliance')"
+APPLIANCE = f"if({QUARTER} % 14 = 0, 0.8 + {QUARTER} % 97 / 60, 0)"
 NOISE = "((cityHash64(meter_id, window_start) % 1000) / 1000 - 0.5)"
 EPISODE = "cityHash64(meter_id, intDiv(toUnixTimestamp(window_start), 1800))"
-"""The same for half an hour of a meter; of each thousand, the lowest are anomalous."""
-KIND_OF_EPISODE = (
-    f"multiIf({EPISODE} % 150 = 0, 4, {EPISODE} % 150 = 1, 3, {EPISODE} % 150 < 4, 2, {EPISODE} % 150 < 6, 1, 0)"
-)
-LIFE = f"greatest(0.03, {SCALE} * {PROFILE} + 0.1 * {NOISE} * {SCALE})"
-POWER = f"multiIf(kind = 4, 0.42, kind = 2, 5.6, kind = 1, 0.01, {LIFE})"
-VOLTAGE = f"if(kind = 3, 204., 231. - power / 2 + 2 * sin(toUnixTimestamp(window_start) / 9000) + {NOISE})"
+"""The same for half an hour of a meter; of each `calm`, the lowest six are anomalous."""
+FAILED_KW, SPIKE_KW, LITTLE_KW, LOW_V = 0.42, 5.6, 0.01, 204.0
+LIFE = f"{SIZE} * ({PROFILE} + 0.06 * {NOISE}) + {APPLIANCE}"
+POWER = f"multiIf(kind = 4, {FAILED_KW}, kind = 2, {SPIKE_KW}, kind = 1, {LITTLE_KW}, {LIFE})"
+VOLTAGE = f"if(kind = 3, {LOW_V}, 231. - power / 2 + 2 * sin(toUnixTimestamp(window_start) / 9000) + {NOISE})"
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ class Scale:
     span: timedelta
     end: datetime
     silent_every: int = 997
+    calm: int = 150
+    """Of so many half hours six are anomalous."""
 
     def count(self, step_s: int) -> int:
         """Windows of a meter; the one that is still open, too."""
@@ -49,14 +50,20 @@ class Scale:
     def start(self) -> datetime:
         return self.end - self.span
 
+    @property
+    def kind(self) -> str:
+        """What is wrong in a half hour: 4 failure, 3 voltage, 2 spike, 1 low consumption."""
+        lot = f"{EPISODE} % {self.calm}"
+        return f"multiIf({lot} = 0, 4, {lot} = 1, 3, {lot} < 4, 2, {lot} < 6, 1, 0)"
 
-def fill(run: Run, scale: Scale) -> None:
+
+def fill(run: Run, scale: Scale, hours_of_readings: int = 2) -> None:
     """Rows in every table that a dashboard reads."""
     minutes(run, scale)
     half_minutes(run, scale)
     five_minutes(run, scale)
-    hours(run, scale)
-    readings(run, scale)
+    hours(run)
+    readings(run, scale, hours_of_readings)
     figures(run, scale)
 
 
@@ -97,45 +104,49 @@ def five_minutes(run: Run, scale: Scale, meters: int | None = None) -> None:
     }, meters)  # fmt: skip
 
 
-def hours(run: Run, scale: Scale) -> None:
-    """Hours of every meter and building."""
-    power = {
-        "power_avg_kw": "power", "power_min_kw": "power * 0.5", "power_max_kw": "power * 2",
-        "readings_sum_kw": "power * 720", "energy_kwh": "power",
-        "covered_s": "3600 - cityHash64(meter_id, window_start) % 30",
-    }  # fmt: skip
-    _table(run, scale, "meter_hourly_power_consumption", 3600, power)
-    _table(run, scale, "meter_hourly_voltage_monitoring", 3600, {
-        "voltage_avg_v": "voltage", "voltage_min_v": "voltage - 2", "voltage_max_v": "voltage + 2",
-            "voltage_std_v": "0.9",
-        "voltage_outside_count": "if(kind = 3, 36, 0)", "voltage_outside_share": "if(kind = 3, 0.05, 0)",
-    })  # fmt: skip
-    sums = ", ".join(f"sum({name})" for name in ("energy_kwh", "energy_kwh * 720", "covered_s"))
+def hours(run: Run) -> None:
+    """Hours of every meter and building, summed up from the minutes that are there."""
+    key = "min(building_id), toStartOfHour(window_start) AS hour, hour + INTERVAL 1 HOUR, sum(event_count)"
     position = "'made', 0, toInt64(0), max(window_end)"
+    by_hour = "GROUP BY meter_id, hour SETTINGS optimize_aggregation_in_order = 1, max_execution_time = 0"
+    mean, low, high = "sum(power_avg_kw * event_count)", "min(power_min_kw)", "max(power_max_kw)"
+    run(
+        f"""INSERT INTO meter_hourly_power_consumption (meter_id, building_id, window_start, window_end, event_count,
+    power_avg_kw, power_min_kw, power_max_kw, readings_sum_kw, energy_kwh, covered_s, {WHERE_IN_LOG})
+SELECT meter_id, {key}, {mean} / sum(event_count), {low}, {high}, {mean}, {mean} / 720, 5 * sum(event_count), {position}
+FROM meter_minute_trend {by_hour}"""
+    )
+    outside = f"12 * countIf(voltage_min_v < {LOW_V + 1})"
+    run(
+        f"""INSERT INTO meter_hourly_voltage_monitoring (meter_id, building_id, window_start, window_end, event_count,
+    voltage_avg_v, voltage_min_v, voltage_max_v, voltage_std_v, voltage_outside_count, voltage_outside_share,
+    {WHERE_IN_LOG})
+SELECT meter_id, {key}, avg(voltage_avg_v), min(voltage_min_v), max(voltage_max_v), stddevPop(voltage_avg_v), {outside},
+    {outside} / sum(event_count), {position}
+FROM meter_minute_trend {by_hour}"""
+    )
+    sums = ", ".join(f"sum({name})" for name in ("energy_kwh", "readings_sum_kw", "covered_s"))
     run(
         f"""INSERT INTO building_hourly_power_consumption (building_id, window_start, window_end, event_count,
-    meter_count, power_avg_kw, power_min_kw, power_max_kw, energy_kwh, readings_sum_kw, covered_s, topic, partition,
-    offset, produced_at)
+    meter_count, power_avg_kw, power_min_kw, power_max_kw, energy_kwh, readings_sum_kw, covered_s, {WHERE_IN_LOG})
 SELECT building_id, window_start, max(window_end), sum(event_count), count(), avg(power_avg_kw), min(power_min_kw),
     max(power_max_kw), {sums}, {position}
 FROM meter_hourly_power_consumption GROUP BY building_id, window_start"""
     )
-    # An hour has two episodes of half an hour, 360 readings each.
-    later = EPISODE.replace("window_start", "(window_start + INTERVAL 30 MINUTE)")
-    counted = {"failure": "= 0", "spike": "IN (2, 3)", "low consumption": "IN (4, 5)", "voltage": "= 1"}
-    kinds = ", ".join(f"360 * (sum({EPISODE} % 150 {n}) + sum({later} % 150 {n}))" for n in counted.values())
+    kinds = (f"power_avg_kw = {FAILED_KW}", f"power_avg_kw = {SPIKE_KW}", f"power_avg_kw = {LITTLE_KW}")
+    counts = ", ".join(f"12 * countIf({kind})" for kind in (*kinds, f"voltage_avg_v = {LOW_V}"))
     run(
         f"""INSERT INTO anomaly_count_hourly_per_building (building_id, window_start, window_end, event_count,
-    meter_count, failure_count, spike_count, low_consumption_count, voltage_anomaly_count, topic, partition, offset,
-    produced_at)
-SELECT building_id, window_start, max(window_end), sum(event_count), count(), {kinds}, {position}
-FROM meter_hourly_power_consumption GROUP BY building_id, window_start"""
+    meter_count, failure_count, spike_count, low_consumption_count, voltage_anomaly_count, {WHERE_IN_LOG})
+SELECT building_id, toStartOfHour(window_start) AS hour, hour + INTERVAL 1 HOUR, sum(event_count), uniq(meter_id),
+    {counts}, {position}
+FROM meter_minute_trend GROUP BY building_id, hour"""
     )
 
 
-def readings(run: Run, scale: Scale) -> None:
-    """Readings every 5 s of the last two hours of ten meters."""
-    meters, count = min(10, scale.meters), min(scale.count(5), 1440)
+def readings(run: Run, scale: Scale, hours: int = 2) -> None:
+    """Readings every 5 s of the last `hours` of ten meters."""
+    meters, count = min(10, scale.meters), min(scale.count(5), hours * 720)
     start = int(scale.end.timestamp()) - count * 5
     run(
         f"""INSERT INTO raw_data (meter_id, building_id, timestamp, power_kw, voltage_v, status, sequence,
@@ -146,7 +157,7 @@ SELECT meter_id, 1, window_start, power + {NOISE} * 0.02, voltage + {NOISE} * 0.
 FROM (
     SELECT number, toInt32(intDiv(number, {count})) + 1 AS meter_id,
         toDateTime64({start} + (number % {count}) * 5, 3, 'UTC') AS window_start,
-        {KIND_OF_EPISODE} AS kind, {POWER} AS power, {VOLTAGE} AS voltage
+        {scale.kind} AS kind, {POWER} AS power, {VOLTAGE} AS voltage
     FROM numbers({meters * count})
 )"""
     )
@@ -169,7 +180,7 @@ def figures(run: Run, scale: Scale) -> None:
     """What the pipeline tells about itself: each figure every 15 s. A backfill at the beginning, then live."""
     rate, start = max(1, scale.meters // 5), int(scale.start.timestamp())
     backlog = f"greatest(0, {rate * 600} - toFloat64(at) * {rate * 20})"
-    live = f"(cityHash64(intDiv(at, 12), part) % 100) * {rate} / 20 * (at % 12) / 12"
+    live = f"if(cityHash64(at, part) % 7 = 0, toFloat64(cityHash64(part, at) % {rate + 5}), 0)"
     topics = {name: "smart-meter-data" if name == "raw_data" else name for name in TABLES}
     consumers = [(f"clickhouse-{name}", topic) for name, topic in topics.items()]
     tables, stream = [("clickhouse", name) for name in TABLES], [("stream", grain) for grain in GRAINS]
@@ -223,33 +234,27 @@ def _table(
     meters: int | None = None,
     ids: Sequence[int] = (),
 ) -> None:
-    """One row per meter and window, in the order of the key; beyond some meters the first ones again.
-
-    `meters` bounds their number; with `ids` it is those alone.
-    """
-    count, meters = scale.count(step_s), min(scale.meters, meters or scale.meters)
+    """One row per meter and window, in the order of the key. `meters` bounds their number; with `ids` it is those."""
+    count = scale.count(step_s)
     start = int(scale.start.timestamp()) // step_s * step_s
-    first = len(ids) or min(meters, max(PER_BUILDING, CHUNK_ROWS // count // PER_BUILDING * PER_BUILDING))
-    meter = f"{list(ids)}[intDiv(number, {count}) + 1]" if ids else f"intDiv(number, {count}) + 1"
-    run(
-        f"""INSERT INTO {table} (meter_id, building_id, window_start, window_end, event_count, {", ".join(columns)},
-    topic, partition, offset, produced_at)
+    everyone = ids or range(1, min(scale.meters, meters or scale.meters) + 1)
+    at_once = max(1, CHUNK_ROWS // count)
+    for chunk in (everyone[at : at + at_once] for at in range(0, len(everyone), at_once)):
+        meter = f"{list(chunk)}[intDiv(number, {count}) + 1]"
+        run(
+            f"""INSERT INTO {table} (meter_id, building_id, window_start, window_end, event_count, {", ".join(columns)},
+    {WHERE_IN_LOG})
 SELECT meter_id, intDiv(meter_id - 1, {PER_BUILDING}) + 1, window_start,
     window_start + INTERVAL {step_s} SECOND AS window_end,
     {max(1, step_s // 5)}, {", ".join(columns.values())}, {POSITION}
 FROM (
     SELECT number, toInt32({meter}) AS meter_id,
         toDateTime64({start} + (number % {count}) * {step_s}, 3, 'UTC') AS window_start,
-        {KIND_OF_EPISODE} AS kind, {POWER} AS power, {VOLTAGE} AS voltage
-    FROM numbers({first * count})
+        {scale.kind} AS kind, {POWER} AS power, {VOLTAGE} AS voltage
+    FROM numbers({len(chunk) * count})
 )
-WHERE NOT (meter_id % {scale.silent_every} = 0 AND window_start >= toDateTime({int(scale.end.timestamp()) - 3600}))"""
-    )
-    for shift in range(first, 0 if ids else meters, first):
-        moved = f"meter_id + {shift} AS meter_id, building_id + {shift // PER_BUILDING} AS building_id"
-        run(
-            f"INSERT INTO {table} SELECT * REPLACE ({moved}) FROM {table} "
-            f"WHERE meter_id <= {min(first, meters - shift)} SETTINGS max_insert_threads = 2"
+WHERE NOT (meter_id % {scale.silent_every} = 0 AND window_start >= toDateTime({int(scale.end.timestamp()) - 3600}))
+SETTINGS max_insert_threads = 2"""
         )
 
 

@@ -119,7 +119,7 @@ CASES = {
         "clickhouse-raw_data: 1.5k unreadable messages within 15 minutes",
     ),
     "Meters are silent": (("3",), "Building 3: 150 meters have sent nothing for 10 minutes or longer"),
-    "Meters are probably anomalous": (("1",), "Building 1: 1 meters are anomalous with a probability above 90 %"),
+    "Meters are probably anomalous": (("1",), "Building 1: 1 meter is anomalous with a probability above 90 %"),
 }
 
 

@@ -43,7 +43,8 @@ def provisioned_timeout() -> str:
 
 
 def asked(driver: Path, front: FrontServer, timeout: str, *statements: str) -> list[dict[str, Any]]:
-    options = ["-address", front.url.removeprefix("http://"), "-user", READER[0], "-timeout", timeout]
+    options = ["-address", front.url.removeprefix("http://"), "-user", READER[0]]
+    options += ["-timeout", timeout, "-database", "default"]
     told: list[dict[str, Any]] = go_programs.run(driver, *options, asked=statements, CLICKHOUSE_PASSWORD=READER[1])
     return told
 

@@ -61,19 +61,21 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         panel_world.create(front.run)
         if METERS[name]:
             end = panel_scale.newest_minute()
-            panel_scale.fill(front.run, panel_scale.Scale(METERS[name], timedelta(hours=2), end))
+            panel_scale.fill(front.run, panel_scale.Scale(METERS[name], timedelta(hours=2), end, calm=40))
         with run.serving(settings_of(front, tmp_path_factory.mktemp("settings")), refresh_s=0) as url:
             yield name, url
 
 
-@pytest.mark.parametrize("uid", UIDS)
-def test_nothing_is_blank_cut_or_too_wide(chromium: Browser, world: tuple[str, str], uid: str) -> None:
-    name, url = world
+def pictures(chromium: Browser, url: str, uid: str, name: str, span_s: int | None = None) -> tuple[int, list[str]]:
+    """Take a dashboard's pictures; how many of its panels draw something, and what is wrong with them, in words."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     page = chromium.new_page(viewport={"width": WIDTHS[0], "height": HEIGHT})
     show(page, url, uid, THEMES[0])
+    if span_s is not None:
+        page.evaluate("() => { document.body.dataset.ready = ''; }")
+        page.select_option("#span", str(span_s))
+        wait_drawn(page, uid)
     drawn = page.evaluate("() => document.querySelectorAll('section[data-drawn=yes]').length")
-    assert (drawn > 0) == (name != "nothing")
     defects: list[str] = []
     for width, theme in product(WIDTHS, THEMES):
         page.set_viewport_size({"width": width, "height": HEIGHT})
@@ -83,6 +85,14 @@ def test_nothing_is_blank_cut_or_too_wide(chromium: Browser, world: tuple[str, s
         found: list[str] = page.evaluate(DEFECTS, width == PHONE)
         defects += [f"{width} {theme} {each}" for each in found if each.removesuffix(": blank") not in ZEROS]
     page.close()
+    return drawn, defects
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_nothing_is_blank_cut_or_too_wide(chromium: Browser, world: tuple[str, str], uid: str) -> None:
+    name, url = world
+    drawn, defects = pictures(chromium, url, uid, name)
+    assert (drawn > 0) == (name != "nothing")
     assert defects == []
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from clickhouse.front.limits import READER_MAX_EXECUTION_TIME_S
 from grafana import alerts, datasource, render
 from grafana.dashboards.pipeline import GRAINS
 from grafana.datasource import DRIVER_ADDS_S, QUERY_TIMEOUT_S
+from grafana.macros import TimeRange
 from grafana.palette import BAD, DIGITS
 from grafana.palette import KINDS as ANOMALIES
 from grafana.panels import ROW, Page, Panel, read_page
@@ -106,6 +108,21 @@ def test_numbers_that_name_something_have_no_decimals(panel: dict[str, Any]) -> 
         assert looks[column].get("decimals", 0) == 0
 
 
+@pytest.mark.parametrize(("page", "panel"), PANELS, ids=lambda each: each.title)
+def test_counts_have_no_decimals(page: Page, panel: Panel) -> None:
+    """There were 100.0 meters."""
+    assert page.panels
+    named = [o["matcher"]["options"] for o in panel.overrides if o["matcher"]["id"] == "byName"]
+    looks = {name: panel.field(name) for name in ("any other", *named)}
+    assert {name: look.decimals for name, look in looks.items() if look.unit == "locale" and look.decimals != 0} == {}
+
+
+def test_a_backfill_leaves_the_live_course_in_sight() -> None:
+    for title in ("Readings per second", "Lag by consumer"):
+        scale = by_title(title)["fieldConfig"]["defaults"]["custom"]["scaleDistribution"]
+        assert scale == {"type": "symlog", "log": 10, "linearThreshold": 1}, "a linear axis shows the peak alone"
+
+
 def test_stats_are_coloured_by_their_steps() -> None:
     steps = {
         panel["title"]: [
@@ -171,7 +188,9 @@ def test_shares_end_at_a_hundred_per_cent() -> None:
 def test_legends_are_tables_with_last_and_greatest(panel: dict[str, Any]) -> None:
     legend = panel["options"]["legend"]
     assert (legend["displayMode"], legend["calcs"]) == ("table", ["lastNotNull", "max"])
-    assert legend["placement"] == ("right" if panel["gridPos"]["w"] == 24 else "bottom")
+    # Ten meters of half a panel's width have no place below their bars.
+    beside = panel["gridPos"]["w"] == 24 or panel["title"] == "Meter Hourly Power Consumption"
+    assert legend["placement"] == ("right" if beside else "bottom")
 
 
 def test_every_grain_has_a_colour() -> None:
@@ -275,7 +294,8 @@ def test_marks_are_drawn_where_one_meter_is_shown_and_nowhere_else() -> None:
 
 def test_kinds_of_anomaly_have_their_colours() -> None:
     (totals,) = [panel for _, panel in PANELS if panel.title == "Anomalies by kind"]
-    assert {kind: totals.field(kind.capitalize()).color for kind in ANOMALIES} == ANOMALIES
+    shown = {kind: [(s.value, s.color) for s in totals.field(kind.capitalize()).steps] for kind in ANOMALIES}
+    assert shown == {kind: [(None, "text"), (1, color)] for kind, color in ANOMALIES.items()}, "none is no failure"
     (found,) = [panel for _, panel in PANELS if panel.title == "Anomaly Detection Per Meter"]
     assert dict(found.field("").texts.values()) == {"nothing": "transparent"} | ANOMALIES
 
@@ -353,6 +373,16 @@ def test_json_is_what_grafana_11_to_13_load() -> None:
         assert raw["graphTooltip"] == 1, "one crosshair over all panels"
         assert all("panels" not in panel or panel["panels"] == [] for panel in raw["panels"])
         assert json.loads(json.dumps(raw)) == raw
+
+
+def test_a_panel_of_today_shows_a_day_however_long_the_time() -> None:
+    """In 30 days, today was a stroke at the edge."""
+    assert {panel.title: panel.span_s for _, panel in PANELS if panel.span_s} == {"Energy over the day": 86400}
+    (panel,) = [panel for _, panel in PANELS if panel.title == "Energy over the day"]
+    end = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    month = TimeRange(end - timedelta(days=30), end, "Europe/Paris")
+    assert panel.time(month) == TimeRange(end - timedelta(days=1), end, "Europe/Paris")
+    assert PANELS[0][1].time(month) == month
 
 
 def test_days_begin_at_the_sites_midnight() -> None:

@@ -107,6 +107,14 @@ def test_rows_age_by_the_log_and_not_by_the_event() -> None:
     assert by_name(replace(RAW, ttl_days=None))["raw_data"].ttl == ""
 
 
+def test_a_key_that_begins_with_something_else_has_an_index_by_time() -> None:
+    minmax = {"by_time": "window_start TYPE minmax GRANULARITY 1"}
+    indexes = {name: by_name(dataset)[name].indexes for name, dataset in DATASETS.items()}
+    assert {name for name, index in indexes.items() if index == minmax} == DATASETS.keys() - {"raw_data"}
+    assert indexes["raw_data"] == {}
+    assert "    INDEX by_time window_start TYPE minmax GRANULARITY 1\n)" in ddl.render(TREND, ddl.EXAMPLE)
+
+
 @pytest.mark.parametrize("name", DATASETS)
 def test_no_table_is_partitioned(name: str) -> None:
     """A wild timestamp must not open a hundred partitions, which makes an insert fail and reading stop."""

@@ -26,6 +26,7 @@ from infra.deploy.changes import (
 from infra.deploy.plan import Actual, Plan, as_json, make_plan
 from infra.deploy.plan_table import print_plan
 from infra.deploy.subjects import Subject
+from infra.deploy.tables import table_change
 from infra.deploy.topics import Topic, declared_topics
 from schemas.avro import parse_record
 from schemas.manifest import Dataset, deployed, load_datasets
@@ -338,6 +339,22 @@ def test_the_merged_view_is_replaced_and_reading_goes_on() -> None:
     change = only_change(replace(actual, tables={**actual.tables, latest.name: latest}))
     (statement,) = statements(change)
     assert statement.startswith("CREATE OR REPLACE VIEW raw_data_latest AS")
+
+
+def test_an_index_is_added_in_place_and_another_ones_is_left_alone() -> None:
+    trend = deployed(load_datasets(), EXAMPLE.deployment)["meter_minute_trend"]
+    there = {table.name: normalised(table) for table in ddl.tables(trend, EXAMPLE)}
+    stored = there[trend.name]
+
+    def ran(indexes: Mapping[str, str]) -> list[str]:
+        change = table_change(trend, EXAMPLE, {**there, stored.name: replace(stored, indexes=indexes)})
+        return [] if change is None else statements(change)
+
+    alter = "ALTER TABLE meter_minute_trend"
+    add = f"{alter} ADD INDEX IF NOT EXISTS by_time {stored.indexes['by_time']}"
+    assert ran({**stored.indexes, "mine": "topic TYPE set(9) GRANULARITY 1"}) == []
+    assert ran({}) == [add]
+    assert ran({"by_time": "window_start TYPE minmax GRANULARITY 8"}) == [f"{alter} DROP INDEX IF EXISTS by_time", add]
 
 
 def test_what_is_not_declared_is_named_and_left_alone() -> None:

@@ -27,6 +27,7 @@ type answer struct {
 func main() {
 	address := flag.String("address", "", "host:port")
 	user := flag.String("user", "", "user; the password is read from CLICKHOUSE_PASSWORD")
+	database := flag.String("database", "", "the data source's defaultDatabase")
 	timeout := flag.Int("timeout", 0, "the data source's queryTimeout, s")
 	flag.Parse()
 	var statements []string
@@ -37,7 +38,7 @@ func main() {
 	db := clickhouse.OpenDB(&clickhouse.Options{
 		Addr:        []string{*address},
 		Protocol:    clickhouse.HTTP,
-		Auth:        clickhouse.Auth{Database: "default", Username: *user, Password: os.Getenv("CLICKHOUSE_PASSWORD")},
+		Auth:        clickhouse.Auth{Database: *database, Username: *user, Password: os.Getenv("CLICKHOUSE_PASSWORD")},
 		Compression: &clickhouse.Compression{Method: clickhouse.CompressionGZIP},
 		DialTimeout: 10 * time.Second,
 		ReadTimeout: limit,
