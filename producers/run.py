@@ -23,7 +23,7 @@ from producers.simulator import Simulator
 from producers.sink import KafkaSink, message_keys, open_sink, topics
 from producers.tail import TailReader
 from producers.validation import OutOfContract
-from schemas.manifest import RAW, Dataset, load_datasets
+from schemas.manifest import RAW, Dataset, load_datasets, with_limits
 from schemas.reader import ContractReader
 from schemas.registry import Registry
 
@@ -218,7 +218,7 @@ class _Kafka:
 
     def __init__(self, settings: SinkSettings, stop: Event, progress: ProgressDisplay) -> None:
         self._settings, self.stop, self._progress = settings, stop, progress
-        self._dataset: Dataset = load_datasets(raw_topic=settings.topic)[RAW]
+        self._dataset: Dataset = with_limits(load_datasets(raw_topic=settings.topic), settings.fleet)[RAW]
         self._registry = Registry(settings.schema_registry_url, deadline_s=settings.answer_timeout_s)
         self.record = self._dataset.latest
         self.future_tolerance_ms = int(1000 * self._dataset.parameters["future_tolerance_s"])

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from infra.base.deployment import Fleet
 from infra.base.kafka_connection import KafkaConnection
 
 HOUR_S = 3600
@@ -131,6 +132,7 @@ class SinkSettings(Frozen):
     topic: str
     schema_registry_url: str
     schema_version: Annotated[int, Field(ge=1)] = 2
+    fleet: Fleet = Fleet()
     queue_messages: Annotated[int, Field(ge=1000)] = 100_000
     """Messages that may wait in memory for the broker."""
     answer_timeout_s: Annotated[float, Field(gt=0)] = 30.0

@@ -19,6 +19,7 @@ def sink_settings(where: Where, schema_version: int) -> SinkSettings:
         topic=settings.kafka_topic,
         schema_registry_url=settings.schema_registry_url,
         schema_version=schema_version,
+        fleet=settings.deployment.fleet,
     )
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
 from threading import Event, Thread
@@ -391,7 +391,13 @@ def test_a_csv_file_is_sent_once_and_goes_on_after_a_kill(topic: RawTopic, tmp_p
 
 
 CASES = Path(__file__).parents[1] / "cases"
-ONE_COLUMN = {"separator": ",", "date_format": "iso", "time_column": None, "voltage_column": None, "voltage_v": 230.0}
+ONE_COLUMN: dict[str, Any] = {
+    "separator": ",",
+    "date_format": "iso",
+    "time_column": None,
+    "voltage_column": None,
+    "voltage_v": 230.0,
+}
 
 
 def values(topic: RawTopic) -> dict[int, float]:
@@ -413,7 +419,8 @@ def test_a_corrected_file_sends_what_is_changed_and_says_so(topic: RawTopic) -> 
     third = import_csv(CASES / "b03_corrected.csv", options, topic.sink())
     assert (third.sent, third.already_there) == (0, 40)
     done = run(
-        *(topic, "import", str(CASES / "b03_first.csv"), "--separator", ",", "--date-column", "time", "--date-format"),
+        topic,
+        *("import", str(CASES / "b03_first.csv"), "--separator", ",", "--date-column", "time", "--date-format"),
         *("iso", "--time-column", "", "--power-column", "kw", "--voltage", "230"),
     )
     assert re.search(r"of these, changed +5\b", done.stdout), done.stdout + done.stderr
@@ -423,7 +430,7 @@ def test_a_corrected_file_sends_what_is_changed_and_says_so(topic: RawTopic) -> 
 def test_history_of_another_house_is_told_to_be_behind_the_watermark(topic: RawTopic) -> None:
     newer = CsvOptions(**ONE_COLUMN, date_column="time", power_column="kw")
     import_csv(CASES / "b03_first.csv", newer, topic.sink())
-    form = {**ONE_COLUMN, "date_column": "Time", "date_format": "%Y-%m-%d %H:%M:%S"}
+    form: dict[str, Any] = {**ONE_COLUMN, "date_column": "Time", "date_format": "%Y-%m-%d %H:%M:%S"}
     options = CsvOptions(**form, power_column="Aggregate", power_unit="W", meter_id=2, building_id=2)
     report = import_csv(CASES / "b02_refit_house2.csv", options, topic.sink())
     assert report.file is not None
@@ -436,11 +443,11 @@ def test_history_of_another_house_is_told_to_be_behind_the_watermark(topic: RawT
 
 
 def test_a_quarter_hour_is_sent_as_readings_that_hold_its_mean(topic: RawTopic) -> None:
-    form = {**ONE_COLUMN, "date_column": "Start", "power_column": "Consumption (kwh)"}
+    form: dict[str, Any] = {**ONE_COLUMN, "date_column": "Start", "power_column": "Consumption (kwh)"}
     import_csv(CASES / "f11_octopus.csv", CsvOptions(**form, power_unit="kWh", interval_s=1800), topic.sink())
     rows = topic.rows()
     assert len(rows) == 5 * 6
-    assert {b["timestamp"] - a["timestamp"] for a, b in zip(rows, rows[1:], strict=False)} == {300_000}
+    assert {b["timestamp"] - a["timestamp"] for a, b in pairwise(rows)} == {300_000}
     assert sum(row["power_kw"] for row in rows) * 300 / 3600 == pytest.approx(0.108 + 0.127 + 0.105 + 0.2 + 0.3)
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from infra.base.columns import Columns, concatenate
+from infra.base.deployment import Fleet
 from infra.base.errors import SmartmeterError
 from producers.csv_source import Contents, batches, contents
 from producers.settings import CsvOptions
 from schemas.avro import Record
-from schemas.manifest import load_datasets
+from schemas.manifest import load_datasets, with_limits
 
 CASES = Path(__file__).parents[1] / "cases"
 RECORD = load_datasets()["raw_data"].latest
@@ -87,11 +88,10 @@ def energy_kwh(columns: Columns) -> dict[str, float]:
     series = sorted(zip(columns["timestamp"].tolist(), columns["power_kw"].tolist(), strict=True))
     for (at, power), (following, _) in pairwise([*series, (2**62, 0.0)]):
         until = min(following, at + HOLD_MS)
-        while at < until:
-            stop = min(until, (at // HOUR_MS + 1) * HOUR_MS)
-            hour = f"{datetime.fromtimestamp(at / 1000, UTC):%d %H}h"
-            hours[hour] = hours.get(hour, 0.0) + power * (stop - at) / HOUR_MS
-            at = stop
+        for number in range(at // HOUR_MS, (until - 1) // HOUR_MS + 1):
+            held = min(until, (number + 1) * HOUR_MS) - max(at, number * HOUR_MS)
+            hour = f"{datetime.fromtimestamp(3600 * number, UTC):%d %H}h"
+            hours[hour] = hours.get(hour, 0.0) + power * held / HOUR_MS
     return hours
 
 
@@ -123,7 +123,7 @@ def test_encodings_and_an_archive(name: str, changes: dict[str, Any]) -> None:
 
 
 def test_another_encoding_is_named_with_what_to_do() -> None:
-    with pytest.raises(SmartmeterError, match="latin1.csv: not UTF-8 text .* --encoding latin-1"):
+    with pytest.raises(SmartmeterError, match=r"latin1\.csv: not UTF-8 text .* --encoding latin-1"):
         read("f13_linz_latin1.csv", **LINZ)
 
 
@@ -150,6 +150,15 @@ def test_a_wide_file_is_read_meter_by_meter() -> None:
     assert readings("f01_uci_wide.csv", **{**UCI, "date_column": "#1"}, power_column="MT_124", meter_id=124)[
         "power_kw"
     ].tolist() == pytest.approx(columns["power_kw"].tolist())
+
+
+def test_the_limit_of_power_is_the_fleets() -> None:
+    options = {**UCI, "power_column": "MT_370", "meter_id": 370}
+    with pytest.raises(SmartmeterError, match=r"line 2: power_kw is '7400\.0': above the contract's maximum 1000"):
+        read("f01b_uci_named.csv", **options)
+    large = with_limits(load_datasets(), Fleet(power_max_kw=10_000))["raw_data"].latest
+    columns = readings("f01b_uci_named.csv", large, **options)
+    assert energy_kwh(columns)["30 01h"] == pytest.approx((7700 + 7800 + 7900 + 8000) / 4)
 
 
 def test_lines_before_the_header_and_a_mark_of_the_separator() -> None:
