@@ -32,7 +32,9 @@ def recreated(dataset: Dataset, query: Query, log: Log) -> str | None:
             reached = "does not exist" if extent is None else f"ends at {extent.end}"
             return _sentence(dataset, f"the table holds partition {partition} to offset {last}, which {reached}")
         if (offset := _other_time(dataset, extent, query, log)) is not None:
-            how = f"the table's row of partition {partition} offset {offset} came at another time than the message there"
+            how = (
+                f"the table's row of partition {partition} offset {offset} came at another time than the message there"
+            )
             return _sentence(dataset, how)
     return None
 

@@ -97,6 +97,11 @@ def _account_partition(
         explanation.add_to(positions, extent.partition, missing, reached)
 
 
+def rebuild(dataset: Dataset) -> str:
+    """What a sentence ends with where the log has what the table has not."""
+    return f"; `smartmeter rebuild {dataset.name}` fills the table from the topic"
+
+
 def _within(dataset: Dataset, extent: Extent) -> str:
     partition = f"topic = {sql_text(dataset.topic)} AND partition = {extent.partition}"
     return f"{partition} AND offset >= {extent.begin} AND offset < {extent.end}"
@@ -116,7 +121,7 @@ def _contradictions(dataset: Dataset, extent: Extent, query: Query) -> list[str]
         f"WHERE {_within(dataset, extent)}) GROUP BY offset HAVING count() > 1 ORDER BY offset"
     )
     return [
-        f"{dataset.name}: {count} different rows claim partition {extent.partition} offset {offset}"
+        f"{dataset.name}: {count} different rows claim partition {extent.partition} offset {offset}{rebuild(dataset)}"
         for offset, count in rows[:FIRST]
     ]
 
@@ -199,12 +204,13 @@ class _Explanation:
         positions.behind += sum(offset >= reached for offset, _ in self.lost)
         place = f"{self.dataset.name}: partition {partition}"
         positions.failures += [
-            f"{place} offset {offset} can be read and is in {names(self.dataset.name).unreadable}"
+            f"{place} offset {offset} can be read and is in {names(self.dataset.name).unreadable}{rebuild(self.dataset)}"
             for offset in self.readable[:FIRST]
         ]
         lost = sorted((offset, what) for offset, what in self.lost if offset < reached)
         positions.failures += [
-            f"{place} offset {offset} ({what}) is in the topic and not in the table" for offset, what in lost[:FIRST]
+            f"{place} offset {offset} ({what}) is in the topic and not in the table{rebuild(self.dataset)}"
+            for offset, what in lost[:FIRST]
         ]
         if len(lost) > FIRST:
             positions.failures.append(f"{place}: {len(lost)} such messages in all")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from clickhouse.checksum import Checksum, checksum, checksums
 from clickhouse.ddl import consumer_group, create_statement, names, tables
+from clickhouse.recreated import recreated
 from clickhouse.verify.positions import Positions, account
 from infra.base.backoff import Tell
 from infra.base.clickhouse_client import connect, query_with
@@ -59,6 +60,8 @@ class Rebuilding:
             query = query_with(client)
             fresh = self._repair_reading(dataset)
             if not allow_incomplete:
+                if (sentence := recreated(dataset, query, log)) is not None:
+                    raise SmartmeterError(sentence)
                 refuse_if_rows_would_be_lost(dataset, log.extents(dataset.topic), query)
             self._await(dataset, log)
             if fresh:  # there was no table: what the topic holds has just been read

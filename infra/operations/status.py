@@ -43,6 +43,8 @@ class Overview:
     """As of the last verify: messages of the raw topic that another one of the same meter and instant replaced."""
     verification: Mapping[str, Any] | None
     silent: Mapping[str, str]
+    recreated: Sequence[str] = ()
+    """A sentence for each topic that was deleted and made again, while its table holds rows of the old one."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -57,6 +59,7 @@ class Overview:
             "repeated_readings": self.repeated_readings,
             "verification": verified and {key: verified[key] for key in ("at", "verified", "failures")},
             "silent": dict(self.silent),
+            "recreated": list(self.recreated),
         }
 
 
