@@ -22,8 +22,8 @@ from infra.operations.metrics.run import PART as METRICS
 from infra.operations.verify import verify
 from infra.stack import processes
 from infra.stack.stack import Stack
-from stream_processing.run import PART as STREAM
-from stream_processing.run import read_progress
+from stream_processing.progress import PART as STREAM
+from stream_processing.progress import read_progress
 
 SMARTMETER = str(Path(sys.executable).with_name("smartmeter"))
 SILENCE_S = 300.0

@@ -23,7 +23,7 @@ from schemas.avro import Record, parse_record
 from schemas.codec import Encoder
 from schemas.manifest import load_datasets
 from schemas.registry import Registry
-from stream_processing.run import read_progress
+from stream_processing.progress import read_progress
 from tests.messy import Mess, send
 from tests.system.flow import SILENCE_S, System
 from tests.system.noise import NOISE
