@@ -202,14 +202,14 @@ class _Explanation:
         positions.superseded += self.superseded
         positions.not_in_log += sum(extent.end - extent.begin for extent in missing) - self.entries
         positions.behind += sum(offset >= reached for offset, _ in self.lost)
-        place = f"{self.dataset.name}: partition {partition}"
+        place, mended = f"{self.dataset.name}: partition {partition}", rebuild(self.dataset)
         positions.failures += [
-            f"{place} offset {offset} can be read and is in {names(self.dataset.name).unreadable}{rebuild(self.dataset)}"
+            f"{place} offset {offset} can be read and is in {names(self.dataset.name).unreadable}{mended}"
             for offset in self.readable[:FIRST]
         ]
         lost = sorted((offset, what) for offset, what in self.lost if offset < reached)
         positions.failures += [
-            f"{place} offset {offset} ({what}) is in the topic and not in the table{rebuild(self.dataset)}"
+            f"{place} offset {offset} ({what}) is in the topic and not in the table{mended}"
             for offset, what in lost[:FIRST]
         ]
         if len(lost) > FIRST:
