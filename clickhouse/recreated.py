@@ -9,6 +9,8 @@ from infra.base.log import Extent, Log
 from infra.base.query import Query
 from schemas.manifest import RAW, Dataset
 
+LAST_MS = 10_413_791_999_999
+"""What a DateTime64 can hold: the year 2299."""
 LOOKED_AT = 100
 """Messages at a partition's beginning whose times are compared."""
 
@@ -48,7 +50,8 @@ def _other_time(dataset: Dataset, extent: Extent, query: Query, log: Log) -> int
         f"WHERE topic = {literal(dataset.topic)} AND partition = {extent.partition} "
         f"AND offset >= {looked_at.begin} AND offset < {looked_at.end} ORDER BY offset"
     )
-    return next((int(offset) for offset, ms in rows if came_at.get(offset, ms) != ms), None)
+    told = {offset: ms for offset, ms in came_at.items() if 0 < ms < LAST_MS}  # the table cannot hold other times
+    return next((int(offset) for offset, ms in rows if told.get(offset, ms) != ms), None)
 
 
 def _sentence(dataset: Dataset, how: str) -> str:
