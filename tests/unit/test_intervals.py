@@ -27,11 +27,10 @@ def test_what_the_readings_hold_is_the_interval_to_the_millisecond(interval_s: i
     sent = spread(columns, interval_ms)
     times = sent["timestamp"].tolist()
     assert times == sorted(set(times))
-    held = [min(following, at + hold_ms()) - at for at, following in zip(times, [*times[1:], 2**62], strict=True)]
-    energy = [
-        sum(h for h, n in zip(held, sent["number"].tolist(), strict=True) if n == own) for own in range(len(starts))
-    ]
-    assert [e * p for e, p in zip(energy, powers, strict=True)] == [interval_ms * p for p in powers]
+    energy = [Fraction(0)] * len(starts)
+    for at, following, number in zip(times, [*times[1:], 2**62], sent["number"].tolist(), strict=False):
+        energy[number] += powers[number] * (min(following, at + hold_ms()) - at)
+    assert energy == [interval_ms * power for power in powers]
     pieces = len(offsets_ms(interval_ms))
     assert sent["sequence"].tolist() == [n * pieces + k for n in np.flatnonzero(given_).tolist() for k in range(pieces)]
 
