@@ -23,9 +23,12 @@ from stream_processing.grain import Grain, load_grains
 from stream_processing.kafka import Kafka
 from stream_processing.pace import Closing, closings, paces
 from stream_processing.progress import PART, progress_file, read_progress
-from stream_processing.session import SparkRuntime, is_alive, start_session
+from stream_processing.session import SparkRuntime, has_ended, start_session
 from stream_processing.settings import StreamSettings
 
+JVM_ENDED = "Spark's JVM has ended; start `smartmeter stream` again, it resumes where it was"
+JVM_ENDS_WITHIN_S = 5.0
+"""From the first call that fails to the end of the process."""
 events = logging.getLogger(__name__)
 
 
@@ -59,8 +62,8 @@ def run_stream(
         batches: dict[str, int] = {}
 
         def report(state: dict[str, Any]) -> None:
-            if not is_alive(context.spark):
-                raise SmartmeterError("Spark's JVM has ended; start `smartmeter stream` again, it resumes where it was")
+            if has_ended(context.spark):  # where every query waits to be started again, none would notice
+                raise SmartmeterError(JVM_ENDED)
             for fields in new_batches(state, batches):
                 event(events, "batch", **fields)
             progress = {
@@ -70,7 +73,13 @@ def run_stream(
             }
             write_whole(progress_file(settings.data_dir), json.dumps(progress))
 
-        application.run(stopping.is_set, report)
+        try:
+            application.run(stopping.is_set, report)
+        except Exception as error:
+            # The first call that a dead JVM does not answer raises whatever its place in PySpark raises.
+            if has_ended(context.spark, within_s=JVM_ENDS_WITHIN_S):
+                raise SmartmeterError(JVM_ENDED) from error
+            raise
     tell("stopped")
 
 
@@ -105,5 +114,5 @@ def open_context(settings: Settings, stream_settings: StreamSettings, runtime: S
             grains=load_grains(),
         )
     finally:
-        if is_alive(spark):
+        if not has_ended(spark):
             spark.stop()

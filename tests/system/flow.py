@@ -77,6 +77,15 @@ class System:
             member.kill()
         psutil.wait_procs(family, timeout=60)
 
+    def kill_jvm(self) -> str:
+        """kill -9 of Spark's JVM alone; gives what the stream, which then ends by itself, wrote to its log."""
+        stream = parts.find(self.data_dir, STREAM)
+        assert stream is not None
+        for child in stream.children(recursive=True):
+            child.kill()
+        until(lambda: parts.has_ended(stream), "the stream to end after its JVM", SILENCE_S)
+        return processes.log_tail(self.data_dir, STREAM)
+
     def command(self, *arguments: str, check: bool = True) -> Result:
         """Run `smartmeter ARGUMENTS` to its end, in this process: those that need Spark share one JVM."""
         result = CliRunner().invoke(cli, [*arguments, "--data-dir", str(self.data_dir)])
