@@ -33,12 +33,15 @@ def recreated(dataset: Dataset, query: Query, log: Log) -> str | None:
         if extent is None or last >= extent.end:
             reached = "does not exist" if extent is None else f"ends at {extent.end}"
             return _sentence(dataset, f"the table holds partition {partition} to offset {last}, which {reached}")
-        if (offset := _other_time(dataset, extent, query, log)) is not None:
-            how = (
-                f"the table's row of partition {partition} offset {offset} came at another time than the message there"
-            )
-            return _sentence(dataset, how)
-    return None
+    if not ends:
+        return None
+    # A topic is made again as a whole, so one partition tells.
+    partition = max(ends, key=lambda row: row[1])[0]
+    offset = _other_time(dataset, extents[partition], query, log)
+    if offset is None:
+        return None
+    how = f"the table's row of partition {partition} offset {offset} came at another time than the message there"
+    return _sentence(dataset, how)
 
 
 def _other_time(dataset: Dataset, extent: Extent, query: Query, log: Log) -> int | None:
@@ -58,7 +61,8 @@ def _sentence(dataset: Dataset, how: str) -> str:
     way_on = f"`smartmeter rebuild {dataset.name} --allow-incomplete` fills the table from the new topic"
     if dataset.name == RAW:
         way_on = (
-            "stop the stream, remove its checkpoints (`smartmeter status` names the folder), "
-            f"{way_on}, and start the stream again"
+            "stop the stream, remove its checkpoints (`checkpoints` in the data directory, or where the deployment says), "
+            f"{way_on}, and start the stream again. Rows made of the old readings stay in their own topics: make those "
+            "again, too, to be without them"
         )
     return f"{dataset.name}: topic {dataset.topic} was deleted and made again ({how}). To go on: {way_on}"

@@ -55,5 +55,6 @@ def test_in_the_order_of_time_nothing_is_lost_and_ordered_lines_come_out_ordered
         out.append(order.take({"timestamp": spread_out}, begun))
         assert all(time <= begun for time in out[-1]["timestamp"].tolist())
     rest = order.rest()
+    assert all(time > begun for time in rest.get("timestamp", np.empty(0)).tolist())
     times = concatenate([*out, *([rest] if rest else [])]).get("timestamp", np.empty(0)).tolist()
     assert times == sorted(time + more for time in lines for more in (0, 10, 20))
