@@ -61,8 +61,8 @@ def _sentence(dataset: Dataset, how: str) -> str:
     way_on = f"`smartmeter rebuild {dataset.name} --allow-incomplete` fills the table from the new topic"
     if dataset.name == RAW:
         way_on = (
-            "stop the stream, remove its checkpoints (`checkpoints` in the data directory, or where the deployment says), "
-            f"{way_on}, and start the stream again. Rows made of the old readings stay in their own topics: make those "
-            "again, too, to be without them"
+            "stop the stream, remove its checkpoints (`checkpoints` in the data directory, or where the deployment "
+            f"says), {way_on}, and start the stream again. Rows made of the old readings stay in their own topics: make "
+            "those again, too, to be without them"
         )
     return f"{dataset.name}: topic {dataset.topic} was deleted and made again ({how}). To go on: {way_on}"
