@@ -62,7 +62,7 @@ def _sentence(dataset: Dataset, how: str) -> str:
     if dataset.name == RAW:
         way_on = (
             "stop the stream, remove its checkpoints (`checkpoints` in the data directory, or where the deployment "
-            f"says), {way_on}, and start the stream again. Rows made of the old readings stay in their own topics: make "
+            f"says), {way_on}, and start the stream again. Rows made of the old readings stay in their topics: make "
             "those again, too, to be without them"
         )
     return f"{dataset.name}: topic {dataset.topic} was deleted and made again ({how}). To go on: {way_on}"
