@@ -59,9 +59,12 @@ class Rebuilding:
         with Log(self._settings.kafka) as log, closing(connect(self._settings)) as client:
             query = query_with(client)
             fresh = self._repair_reading(dataset)
+            made_again = recreated(dataset, query, log)
+            if made_again is not None:
+                if not allow_incomplete:
+                    raise SmartmeterError(made_again)
+                self._begin_reading_anew(dataset)
             if not allow_incomplete:
-                if (sentence := recreated(dataset, query, log)) is not None:
-                    raise SmartmeterError(sentence)
                 refuse_if_rows_would_be_lost(dataset, log.extents(dataset.topic), query)
             self._await(dataset, log)
             if fresh:  # there was no table: what the topic holds has just been read
@@ -117,6 +120,13 @@ class Rebuilding:
         for step in change.steps:
             self._services.perform(step)
         return names(dataset.name).table not in actual
+
+    def _begin_reading_anew(self, dataset: Dataset) -> None:
+        """Let the tables read the topic from its beginning: where it was made again, they wait at the old one's end."""
+        named = names(dataset.name)
+        self._perform([f"DROP TABLE IF EXISTS {name}" for name in (named.intake, named.queue)])
+        self._services.perform(ForgetOffsets(consumer_group(dataset)))
+        self._repair_reading(dataset)
 
     def _prove(self, dataset: Dataset, extents: list[Extent], query: Query, log: Log) -> Positions:
         """Account for every message within `extents` in the tables of this dataset or shadow."""
