@@ -26,6 +26,8 @@ def recreated(dataset: Dataset, query: Query, log: Log) -> str | None:
         f"SELECT partition, max(offset) FROM {names(dataset.name).table} WHERE topic = {literal(dataset.topic)} "
         "GROUP BY partition ORDER BY partition"
     )
+    if not ends:
+        return None
     # The log is asked after the table: a table cannot have read what is not there yet.
     extents = {extent.partition: extent for extent in log.extents(dataset.topic)}
     for partition, last in ends:
@@ -33,8 +35,6 @@ def recreated(dataset: Dataset, query: Query, log: Log) -> str | None:
         if extent is None or last >= extent.end:
             reached = "does not exist" if extent is None else f"ends at {extent.end}"
             return _sentence(dataset, f"the table holds partition {partition} to offset {last}, which {reached}")
-    if not ends:
-        return None
     # A topic is made again as a whole, so one partition tells.
     partition = max(ends, key=lambda row: row[1])[0]
     offset = _other_time(dataset, extents[partition], query, log)
