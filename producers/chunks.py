@@ -18,14 +18,16 @@ class Piece:
 
 
 def pieces(columns: Columns, chunk_ms: int | None, most: int) -> Iterator[Piece]:
-    """Cut readings, which are ordered by time, where a chunk of event time ends and after `most` readings.
+    """Cut readings, mostly ordered by time, where a chunk of event time ends and after `most` readings.
 
-    Chunk n is the event time [n · `chunk_ms`, (n + 1) · `chunk_ms`). If `chunk_ms` is None, all time is chunk 0.
+    Chunk n is the event time [n · `chunk_ms`, (n + 1) · `chunk_ms`), and what comes after it though it is older. If
+    `chunk_ms` is None, all time is chunk 0.
     """
     rows = length(columns)
     if rows == 0:
         return
-    chunk = columns["timestamp"] // chunk_ms if chunk_ms else np.zeros(rows, dtype=np.int64)
+    newest_so_far = np.maximum.accumulate(columns["timestamp"])
+    chunk = newest_so_far // chunk_ms if chunk_ms else np.zeros(rows, dtype=np.int64)
     starts = [0, *(np.flatnonzero(np.diff(chunk)) + 1).tolist(), rows]
     for start, end in pairwise(starts):
         for first in range(start, end, most):

@@ -3,6 +3,7 @@
 Where clocks go back, an hour occurs twice; where they go forward, an hour does not occur. `to_utc` shows both.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -19,6 +20,10 @@ FARTHEST_MS = 2**53
 """Numbers beyond this are no times in ms since 1970: it is the year 287,396."""
 
 
+END_OF_DAY = re.compile(r"(?<!\d)24(?=:?00(:?00(\.0+)?)?(?!\d|:))")
+"""The hour of 24:00, 24:00:00, 2400 and the like."""
+
+
 class Moment(NamedTuple):
     """A parsed text: ms since 1970 by the clock that it names, and whether that clock is UTC already."""
 
@@ -33,19 +38,35 @@ def parser(form: str) -> Callable[[str], Moment]:
     """
     match form:
         case "iso":
-            return lambda text: _moment(datetime.fromisoformat(text.strip()))
+            return lambda text: _moment(*_with_midnight(text.strip(), datetime.fromisoformat))
         case "unix":
             return lambda text: _since_1970(text, lambda digits: round(float(digits) * 1000))
         case "unix-ms":
             return lambda text: _since_1970(text, int)
         case pattern:
-            return lambda text: _moment(datetime.strptime(text.strip(), pattern))
+            return lambda text: _moment(*_with_midnight(text.strip(), lambda given: datetime.strptime(given, pattern)))
 
 
 def time_parser(form: str) -> Callable[[str], int]:
     """What parses a time of day to ms since midnight."""
     midnight = datetime(1900, 1, 1)
-    return lambda text: (datetime.strptime(text.strip(), form) - midnight) // MS
+
+    def parse(text: str) -> int:
+        time, days = _with_midnight(text.strip(), lambda given: datetime.strptime(given, form))
+        return (time - midnight + days) // MS
+
+    return parse
+
+
+def _with_midnight(text: str, parse: Callable[[str], datetime]) -> tuple[datetime, timedelta]:
+    """The text as parsed, and what to add: a day where it says 24:00, the end of its day."""
+    try:
+        return parse(text), timedelta(0)
+    except ValueError:
+        at_start = END_OF_DAY.sub("00", text, count=1)
+        if at_start == text:
+            raise
+        return parse(at_start), timedelta(days=1)
 
 
 def _since_1970(text: str, to_ms: Callable[[str], int]) -> Moment:
@@ -55,7 +76,8 @@ def _since_1970(text: str, to_ms: Callable[[str], int]) -> Moment:
     return Moment(ms, True)
 
 
-def _moment(parsed: datetime) -> Moment:
+def _moment(parsed: datetime, more: timedelta) -> Moment:
+    parsed += more
     if parsed.tzinfo is not None:
         return Moment((parsed.astimezone(UTC).replace(tzinfo=None) - WALL_EPOCH) // MS, True)
     return Moment((parsed - WALL_EPOCH) // MS, False)

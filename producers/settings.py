@@ -1,10 +1,12 @@
 """Settings of the producers: frozen models, built in the entry point, with units."""
 
+import codecs
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from infra.base.deployment import Fleet
 from infra.base.kafka_connection import KafkaConnection
 
 HOUR_S = 3600
@@ -130,6 +132,7 @@ class SinkSettings(Frozen):
     topic: str
     schema_registry_url: str
     schema_version: Annotated[int, Field(ge=1)] = 2
+    fleet: Fleet = Fleet()
     queue_messages: Annotated[int, Field(ge=1000)] = 100_000
     """Messages that may wait in memory for the broker."""
     answer_timeout_s: Annotated[float, Field(gt=0)] = 30.0
@@ -164,22 +167,38 @@ class Period(Frozen):
     """Look where the topic ends. If not, everything is sent, also what is there already."""
 
 
+POWER_UNITS = ("W", "kW", "MW")
+ENERGY_UNITS = ("Wh", "kWh", "MWh")
+
+
 class CsvOptions(Frozen):
-    """Form of a CSV file with a header; the defaults are the form of UCI's household data set."""
+    """Form of a CSV file; the defaults are the form of UCI's household data set.
+
+    A column is named as the header has it, or by its number from 1 as `#3`. Lines before the header are passed over.
+    """
 
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ";"
     decimal: Literal[".", ","] = "."
+    encoding: str | None = None
+    """None: what the file's first bytes say (UTF-8, UTF-16), else UTF-8."""
+    header: bool = True
+    """Whether a line names the columns."""
     missing: tuple[str, ...] = ("?", "")
     """A reading whose power or voltage is one of these is missing: it is counted, not sent."""
     date_column: str = "Date"
     date_format: str = "%d/%m/%Y"
-    """As strptime has it; or `iso` (an offset in the text counts), `unix` (seconds), `unix-ms`."""
+    """As strptime has it; or `iso` (an offset in the text counts), `unix` (seconds), `unix-ms`. 24:00 ends a day."""
     time_column: str | None = "Time"
     """None: the date column holds the time too."""
     time_format: str = "%H:%M:%S"
     timezone: str = "UTC"
     power_column: str = "Global_active_power"
-    power_unit: Literal["W", "kW", "MW"] = "kW"
+    power_unit: Literal["W", "kW", "MW", "Wh", "kWh", "MWh"] = "kW"
+    """Power, or energy over the interval."""
+    interval_s: Annotated[int | None, Field(gt=0, le=86_400)] = None
+    """How long a line stands for: its power is the mean over that. None: it is the power at that instant."""
+    stamp: Literal["start", "end"] = "start"
+    """Which end of the interval a line's time is."""
     voltage_column: str | None = "Voltage"
     voltage_v: float | None = None
     """The voltage of every reading, where the file has no column for it."""
@@ -189,6 +208,13 @@ class CsvOptions(Frozen):
     building_id: Annotated[int, Field(ge=0, lt=2**31)] = 1_000_001
     building_column: str | None = None
     on_error: Literal["stop", "skip"] = "stop"
+    max_lost_share: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """With `on_error` skip: the share of a meter's lines, and of all lines, that may be left out at most."""
+
+    @property
+    def interval_ms(self) -> int | None:
+        """How long a line stands for."""
+        return None if self.interval_s is None else self.interval_s * 1000
 
     @field_validator("timezone")
     @classmethod
@@ -199,8 +225,24 @@ class CsvOptions(Frozen):
             raise ValueError(f"no time zone is named {name!r}; give an IANA name such as Europe/Paris") from error
         return name
 
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, name: str | None) -> str | None:
+        try:
+            return name and codecs.lookup(name).name
+        except LookupError as error:
+            raise ValueError(f"no encoding is named {name!r}; latin-1, cp1252 and utf-16 are some") from error
+
     @model_validator(mode="after")
     def _one_voltage(self) -> Self:
         if (self.voltage_column is None) == (self.voltage_v is None):
             raise ValueError("give either the column of the voltage or one voltage for all readings")
+        return self
+
+    @model_validator(mode="after")
+    def _interval_is_said(self) -> Self:
+        if self.interval_s is None and self.power_unit in ENERGY_UNITS:
+            raise ValueError(f"{self.power_unit} is energy: say over which time, for example --interval 15m")
+        if self.interval_s is None and self.stamp == "end":
+            raise ValueError("a line that is stamped at the end of an interval needs its length, --interval")
         return self

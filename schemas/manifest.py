@@ -15,7 +15,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from infra.base.deployment import Deployment
+from infra.base.deployment import Deployment, Fleet
 from infra.base.errors import SmartmeterError
 from infra.base.settings import Settings
 from schemas.avro import ContractError, Record, read_record
@@ -95,7 +95,7 @@ def load_deployed(settings: Settings) -> dict[str, Dataset]:
 
 
 def deployed(datasets: Mapping[str, Dataset], deployment: Deployment) -> dict[str, Dataset]:
-    """The datasets with the names and the numbers of partitions that a deployment gives them."""
+    """The datasets with the names, the numbers of partitions and the limits that a deployment gives them."""
     return {
         name: replace(
             dataset,
@@ -104,8 +104,29 @@ def deployed(datasets: Mapping[str, Dataset], deployment: Deployment) -> dict[st
             prefix=deployment.prefix,
             partitions=deployment.kafka.partitions.of(name),
         )
-        for name, dataset in datasets.items()
+        for name, dataset in with_limits(datasets, deployment.fleet).items()
     }
+
+
+def with_limits(datasets: Mapping[str, Dataset], fleet: Fleet) -> dict[str, Dataset]:
+    """The datasets with a fleet's limits in the place of the contracts': for producers, the stream and ClickHouse."""
+    limited = {}
+    for name, dataset in datasets.items():
+        said = {key: value for key, value in fleet.parameters.items() if key in dataset.parameters}
+        versions = dataset.versions
+        if name == RAW and fleet.power_max_kw is not None:
+            versions = {number: _with_power(record, fleet.power_max_kw) for number, record in versions.items()}
+        limited[name] = replace(dataset, versions=versions, parameters={**dataset.parameters, **said})
+    return limited
+
+
+def _with_power(record: Record, most_kw: float) -> Record:
+    """The record with another bound of power; the schema as Avro reads it stays, as bounds are not Avro's."""
+    fields = (
+        replace(field, minimum=-most_kw, maximum=most_kw) if field.name == "power_kw" else field
+        for field in record.fields
+    )
+    return replace(record, fields=tuple(fields))
 
 
 def _with_raw_topic(datasets: dict[str, Dataset], topic: str | None) -> dict[str, Dataset]:

@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS anomaly_detection_meter
     voltage_min_v Float64 COMMENT 'Least voltage. Unit: V.' CODEC(ZSTD(1)),
     voltage_max_v Float64 COMMENT 'Greatest voltage. Unit: V.' CODEC(ZSTD(1)),
     spike Bool COMMENT 'Greatest power at or above parameter spike_power_kw.' CODEC(ZSTD(1)),
-    low_consumption Bool COMMENT 'Greatest power at or below parameter low_power_kw, and no failure.' CODEC(ZSTD(1)),
+    low_consumption Bool COMMENT 'Power never further from 0 than parameter low_power_kw, and no failure. Feeding in is not low consumption.' CODEC(ZSTD(1)),
     voltage_anomaly Bool COMMENT 'A reading below voltage_lower_v or above voltage_upper_v.' CODEC(ZSTD(1)),
     failure Bool COMMENT 'All readings identical in power and voltage, and at least failure_min_readings of them.' CODEC(ZSTD(1)),
     topic LowCardinality(String) COMMENT 'Topic of the message.' CODEC(ZSTD(1)),

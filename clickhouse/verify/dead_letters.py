@@ -11,6 +11,8 @@ from infra.base.log import Extent, Log, headers_of, offset_of
 from infra.base.query import Query
 from schemas.manifest import Dataset
 
+REBUILD = "; `smartmeter rebuild {}` reads the topic again, and the unreadable with it"
+FOREIGN = "; no command mends it, retention removes it: see who else writes to the dead-letter topic"
 WRITE = " yet; `smartmeter dead-letters run` writes them"
 FIRST = 5
 """How many of each kind of difference are named."""
@@ -43,7 +45,7 @@ def account_letters(dataset: Dataset, extents: Sequence[Extent], query: Query, l
         if message.redriven is not None:
             account.redriven += 1
         elif message.letter is None:
-            account.failures.append(f"{dataset.dead_letter_topic}: {message.where} is no dead letter")
+            account.failures.append(f"{dataset.dead_letter_topic}: {message.where} is no dead letter{FOREIGN}")
         elif _is_later(message.letter.origin, within):
             continue  # found unreadable after this verification began
         else:
@@ -52,13 +54,23 @@ def account_letters(dataset: Dataset, extents: Sequence[Extent], query: Query, l
     missing = sorted(due - letters.keys())
     account.missing = len(missing)
     _tell(account, [f"{dataset.name}: {origin} is unreadable and has no dead letter{WRITE}" for origin in missing])
-    doubled = [f"{dataset.name}: {origin} has {len(each)} dead letters" for origin, each in letters.items() if each[1:]]
+    doubled = [
+        f"{dataset.name}: {origin} has {len(each)} dead letters{FOREIGN}"
+        for origin, each in letters.items()
+        if each[1:]
+    ]
     _tell(account, doubled)
     surplus = sorted(origin for origin in letters if origin not in due)
     outlived = [origin for origin in surplus if _is_outlived(origin, within)]
     account.outlived = len(outlived)
     unexpected = sorted(set(surplus) - set(outlived))
-    _tell(account, [f"{dataset.name}: {origin} has a dead letter and is not unreadable" for origin in unexpected])
+    _tell(
+        account,
+        [
+            f"{dataset.name}: {origin} has a dead letter and is not unreadable{REBUILD.format(dataset.name)}"
+            for origin in unexpected
+        ],
+    )
     _tell(account, _altered(dataset, within, letters, log))
     return account
 
@@ -97,7 +109,7 @@ def _altered(
             for kept in letters[origin]:
                 assert kept.letter is not None, "only letters are found by origin"
                 wrong += [
-                    f"{dataset.name}: the dead letter of {origin} differs from the message in its {aspect}"
+                    f"{dataset.name}: the dead letter of {origin} differs from the message in its {aspect}{FOREIGN}"
                     for aspect in _differences(kept.letter, original, message.timestamp()[1])
                 ]
     return wrong

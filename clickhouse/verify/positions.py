@@ -97,6 +97,11 @@ def _account_partition(
         explanation.add_to(positions, extent.partition, missing, reached)
 
 
+def rebuild(dataset: Dataset) -> str:
+    """What a sentence ends with where the log has what the table has not."""
+    return f"; `smartmeter rebuild {dataset.name}` fills the table from the topic"
+
+
 def _within(dataset: Dataset, extent: Extent) -> str:
     partition = f"topic = {sql_text(dataset.topic)} AND partition = {extent.partition}"
     return f"{partition} AND offset >= {extent.begin} AND offset < {extent.end}"
@@ -116,7 +121,7 @@ def _contradictions(dataset: Dataset, extent: Extent, query: Query) -> list[str]
         f"WHERE {_within(dataset, extent)}) GROUP BY offset HAVING count() > 1 ORDER BY offset"
     )
     return [
-        f"{dataset.name}: {count} different rows claim partition {extent.partition} offset {offset}"
+        f"{dataset.name}: {count} different rows claim partition {extent.partition} offset {offset}{rebuild(dataset)}"
         for offset, count in rows[:FIRST]
     ]
 
@@ -197,14 +202,15 @@ class _Explanation:
         positions.superseded += self.superseded
         positions.not_in_log += sum(extent.end - extent.begin for extent in missing) - self.entries
         positions.behind += sum(offset >= reached for offset, _ in self.lost)
-        place = f"{self.dataset.name}: partition {partition}"
+        place, mended = f"{self.dataset.name}: partition {partition}", rebuild(self.dataset)
         positions.failures += [
-            f"{place} offset {offset} can be read and is in {names(self.dataset.name).unreadable}"
+            f"{place} offset {offset} can be read and is in {names(self.dataset.name).unreadable}{mended}"
             for offset in self.readable[:FIRST]
         ]
         lost = sorted((offset, what) for offset, what in self.lost if offset < reached)
         positions.failures += [
-            f"{place} offset {offset} ({what}) is in the topic and not in the table" for offset, what in lost[:FIRST]
+            f"{place} offset {offset} ({what}) is in the topic and not in the table{mended}"
+            for offset, what in lost[:FIRST]
         ]
         if len(lost) > FIRST:
             positions.failures.append(f"{place}: {len(lost)} such messages in all")

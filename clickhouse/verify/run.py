@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from clickhouse import late
+from clickhouse.recreated import recreated
 from clickhouse.verify.dead_letters import Letters, account_letters
 from clickhouse.verify.positions import Positions, account
 from clickhouse.verify.values import Comparison, compare, is_aggregate
@@ -39,7 +40,8 @@ class Report:
     def failures(self) -> list[str]:
         """Sentences, each naming dataset, place and what is wrong; empty when all is proved."""
         behind = [
-            f"{name}: ClickHouse is {positions.behind} messages behind the topic"
+            f"{name}: ClickHouse is {positions.behind} messages behind the topic; `smartmeter status` tells what runs, "
+            "`smartmeter up` starts what does not"
             for name, positions in self.positions.items()
             if positions.behind
         ]
@@ -178,4 +180,7 @@ class Verification:
 
     def _account(self, name: str, dataset: Dataset) -> Positions:
         reader = ContractReader(dataset, self.registry)
-        return account(dataset, self._extents[name], self.query, self.log, reader)
+        positions = account(dataset, self._extents[name], self.query, self.log, reader)
+        if (sentence := recreated(dataset, self.query, self.log)) is not None:
+            positions.failures = [sentence]  # what else was found compares positions of two topics
+        return positions

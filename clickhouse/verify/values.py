@@ -6,7 +6,7 @@ buildings, so the engine's memory does not grow with the number of readings.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from clickhouse.ddl import EXAMPLE, Column, literal, names, tables
@@ -20,11 +20,12 @@ SLICE_READINGS = 4_000_000
 """Readings that one query recomputes from, at most, where no single meter or building has more."""
 READINGS = "FROM raw_data_latest"
 """How the files in `expected` name their one source."""
+READ_AGAIN = "`smartmeter rebuild raw_data` brings readings back that the table lost"
 SENTENCES = {
     "missing": "is not in the table, though its time is over; `smartmeter repair --late` recomputes the window",
     "incomplete": "has fewer events than there are readings; `smartmeter repair --late` recomputes the window",
-    "surplus": "has more events than there are readings",
-    "unexpected": "is in the table, and there are no readings for it",
+    "surplus": f"has more events than there are readings; {READ_AGAIN}",
+    "unexpected": f"is in the table, and there are no readings for it; {READ_AGAIN}",
     "altered": "differs from what the readings give",
 }
 MAY_COME = {"missing", "incomplete", "surplus"}
@@ -86,9 +87,20 @@ def _sentences(
     sentences = []
     for key in keys:
         where = ", ".join(f"{name} {value}" for name, value in zip(dataset.order_by, key, strict=True))
-        detail = _altered(dataset, columns, key, query) if kind == "altered" else SENTENCES[kind]
+        detail = SENTENCES[kind]
+        if kind == "altered":
+            detail = f"{_altered(dataset, columns, key, query)}; {_repair(dataset, key)}"
         sentences.append(f"{dataset.name}: {where} {detail}")
     return sentences
+
+
+def _repair(dataset: Dataset, key: Sequence[str]) -> str:
+    """The command that recomputes the hour of a row."""
+    start = datetime.fromisoformat(key[dataset.order_by.index("window_start")]).replace(
+        minute=0, second=0, microsecond=0
+    )
+    end = start + timedelta(hours=1)
+    return f"`smartmeter repair --from {start:%Y-%m-%dT%H:%M} --to {end:%Y-%m-%dT%H:%M}` recomputes it"
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,33 @@ class SparkDeployment(Section):
     """A folder or URL that Spark can write; None: below the data directory."""
 
 
+class Fleet(Section):
+    """What the deployment's meters measure, where that is not what the contracts say; None: as they say.
+
+    A reading beyond `power_max_kw`, of either sign, is out of contract. One beyond the voltage limits is an anomaly.
+    Rows that were made with other limits stay as they are until `smartmeter replay` makes them anew.
+    """
+
+    power_max_kw: Annotated[float, Field(gt=0, le=100_000)] | None = None
+    voltage_lower_v: Annotated[float, Field(ge=0)] | None = None
+    voltage_upper_v: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _limits_come_together(self) -> Self:
+        lower, upper = self.voltage_lower_v, self.voltage_upper_v
+        if (lower is None) != (upper is None):
+            raise ValueError("voltage_lower_v and voltage_upper_v belong together; say both")
+        if lower is not None and upper is not None and lower >= upper:
+            raise ValueError(f"voltage_lower_v is {lower:g} and voltage_upper_v {upper:g}: no voltage would be right")
+        return self
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Those of the contracts' parameters that it says."""
+        said = {"voltage_lower_v": self.voltage_lower_v, "voltage_upper_v": self.voltage_upper_v}
+        return {name: value for name, value in said.items() if value is not None}
+
+
 class Deployment(Section):
     """One environment. Two with different prefixes and databases share brokers, registry and ClickHouse unmet."""
 
@@ -78,6 +105,7 @@ class Deployment(Section):
     kafka: KafkaDeployment
     clickhouse: ClickHouseDeployment = ClickHouseDeployment()
     spark: SparkDeployment = SparkDeployment()
+    fleet: Fleet = Fleet()
 
     def named(self, name: str) -> str:
         """A topic, group or transactional id of this deployment."""

@@ -19,6 +19,7 @@ def sink_settings(where: Where, schema_version: int) -> SinkSettings:
         topic=settings.kafka_topic,
         schema_registry_url=settings.schema_registry_url,
         schema_version=schema_version,
+        fleet=settings.deployment.fleet,
     )
 
 
@@ -29,7 +30,14 @@ def print_report(report: SendReport, topic: str) -> None:
     table.add_column("figure", justify="right")
     table.add_row("readings sent", f"{report.sent:,}")
     table.add_row("acknowledged", f"{report.acknowledged:,}")
-    table.add_row("there already", f"{report.already_there:,}")
+    if report.file is not None:
+        if report.file.compared:
+            table.add_row("of these, new", f"{report.sent - report.file.changed:,}")
+            table.add_row("of these, changed", f"{report.file.changed:,}")
+            table.add_row("there already, the same", f"{report.already_there:,}")
+        table.add_row("lines that repeat the one before", f"{report.file.repeated:,}")
+    else:
+        table.add_row("there already", f"{report.already_there:,}")
     table.add_row("missing in the source", f"{report.missing:,}")
     table.add_row("unreadable lines", f"{report.unreadable:,}")
     if report.first_ms is not None and report.last_ms is not None:
@@ -40,3 +48,16 @@ def print_report(report: SendReport, topic: str) -> None:
     console = stdout_console()
     console.print(f"[bold]{topic}[/]{', stopped before the end' if report.stopped else ''}")
     console.print(table)
+    if report.file is not None:
+        for sentence in report.file.losses.splitlines():
+            console.print(sentence, soft_wrap=True, highlight=False, markup=False)
+        if report.file.remedy is not None:
+            console.print(
+                f"{report.file.behind:,} readings, of {instant(report.file.behind_first_ms)} to "
+                f"{instant(report.file.behind_last_ms)}, are behind the watermark: their windows were closed when they "
+                "came, so no aggregate has them. When the stream has read them, recompute those windows: "
+                f"{report.file.remedy}",
+                soft_wrap=True,
+                highlight=False,
+                markup=False,
+            )

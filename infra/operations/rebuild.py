@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from clickhouse.checksum import Checksum, checksum, checksums
 from clickhouse.ddl import consumer_group, create_statement, names, tables
+from clickhouse.recreated import recreated
 from clickhouse.verify.positions import Positions, account
 from infra.base.backoff import Tell
 from infra.base.clickhouse_client import connect, query_with
@@ -58,6 +59,11 @@ class Rebuilding:
         with Log(self._settings.kafka) as log, closing(connect(self._settings)) as client:
             query = query_with(client)
             fresh = self._repair_reading(dataset)
+            made_again = recreated(dataset, query, log)
+            if made_again is not None:
+                if not allow_incomplete:
+                    raise SmartmeterError(made_again)
+                self._begin_reading_anew(dataset)
             if not allow_incomplete:
                 refuse_if_rows_would_be_lost(dataset, log.extents(dataset.topic), query)
             self._await(dataset, log)
@@ -114,6 +120,13 @@ class Rebuilding:
         for step in change.steps:
             self._services.perform(step)
         return names(dataset.name).table not in actual
+
+    def _begin_reading_anew(self, dataset: Dataset) -> None:
+        """Let the tables read the topic from its beginning: where it was made again, they wait at the old one's end."""
+        named = names(dataset.name)
+        self._perform([f"DROP TABLE IF EXISTS {name}" for name in (named.intake, named.queue)])
+        self._services.perform(ForgetOffsets(consumer_group(dataset)))
+        self._repair_reading(dataset)
 
     def _prove(self, dataset: Dataset, extents: list[Extent], query: Query, log: Log) -> Positions:
         """Account for every message within `extents` in the tables of this dataset or shadow."""

@@ -3,18 +3,23 @@
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.base.clickhouse_client import UNANSWERED
+from confluent_kafka import KafkaException
+
+from clickhouse.recreated import recreated
+from infra.base.clickhouse_client import UNANSWERED, connect, query_with
 from infra.base.errors import SmartmeterError, first_line
-from infra.base.settings import load_settings
+from infra.base.log import Log
+from infra.base.settings import Settings, load_settings
 from infra.operations.last_verification import last_verification
 from infra.operations.metrics.figures import Figure
 from infra.operations.metrics.sources import Gathered, Sources
 from infra.stack.stack import PartStatus, Stack
-from schemas.manifest import RAW
+from schemas.manifest import RAW, load_deployed
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Overview:
     """As of the last verify: messages of the raw topic that another one of the same meter and instant replaced."""
     verification: Mapping[str, Any] | None
     silent: Mapping[str, str]
+    recreated: Sequence[str] = ()
+    """A sentence for each topic that was deleted and made again, while its table holds rows of the old one."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -57,6 +64,7 @@ class Overview:
             "repeated_readings": self.repeated_readings,
             "verification": verified and {key: verified[key] for key in ("at", "verified", "failures")},
             "silent": dict(self.silent),
+            "recreated": list(self.recreated),
         }
 
 
@@ -76,9 +84,26 @@ def overview(data_dir: Path, deployment: str | None = None) -> Overview:
         except UNANSWERED as error:  # it answered a moment ago
             late = None
             gathered.silent["clickhouse"] = first_line(error)
-        return _told(data_dir, parts, gathered, None if late is None else LateCounts(*late))
+        made_again = _recreated(settings, gathered)
+        told = _told(data_dir, parts, gathered, None if late is None else LateCounts(*late))
+        return dataclasses.replace(told, recreated=made_again)
     finally:
         sources.close()
+
+
+def _recreated(settings: Settings, gathered: Gathered) -> list[str]:
+    """A sentence for each topic that was made again; none where Kafka or ClickHouse does not answer."""
+    if gathered.silent.keys() & {"kafka", "clickhouse"}:
+        return []
+    try:
+        with Log(settings.kafka) as log, closing(connect(settings, reader=True)) as client:
+            query = query_with(client)
+            there = {name for (name,) in query("SHOW TABLES")}
+            sentences = [recreated(each, query, log) for each in load_deployed(settings).values() if each.name in there]
+    except (*UNANSWERED, KafkaException) as error:  # a topic that is missing, for one
+        gathered.silent["topics"] = first_line(error)
+        return []
+    return [sentence for sentence in sentences if sentence is not None]
 
 
 def _told(data_dir: Path, parts: Sequence[PartStatus], gathered: Gathered, late: LateCounts | None) -> Overview:

@@ -44,6 +44,8 @@ def print_overview(overview: Overview) -> None:
         console.print(_consumers(overview))
     for line in _lines(overview):
         console.print(line, soft_wrap=True, highlight=False)
+    for sentence in overview.recreated:
+        console.print(f"[red]✗[/] {escape(sentence)}", soft_wrap=True, highlight=False)
     for source, reason in overview.silent.items():
         console.print(f"[yellow]{source} does not answer:[/] {escape(reason)}", soft_wrap=True, highlight=False)
 

@@ -20,7 +20,9 @@ def fields(dataset: Dataset) -> dict[str, Column]:
         **key_and_window("meter_id", "building_id"),
         **values,
         "spike": values["power_max_kw"] >= limit["spike_power_kw"],
-        "low_consumption": (values["power_max_kw"] <= limit["low_power_kw"]) & ~failure,
+        "low_consumption": (values["power_max_kw"] <= limit["low_power_kw"])
+        & (values["power_min_kw"] >= -limit["low_power_kw"])
+        & ~failure,
         "voltage_anomaly": (values["voltage_min_v"] < limit["voltage_lower_v"])
         | (values["voltage_max_v"] > limit["voltage_upper_v"]),
         "failure": failure,

@@ -15,7 +15,7 @@ from stream_processing.grain import Datasets, Grain
 from stream_processing.statistics import LONG
 
 WINDOW_S = 30
-LOW_32_BITS = 0xFFFFFFFF
+LOW_16_BITS = 0xFFFF
 
 
 def usable_readings(events: DataFrame, datasets: Datasets) -> DataFrame:
@@ -135,7 +135,9 @@ def _struct(columns: Mapping[str, Column]) -> Column:
 
 def _step(so_far: Column, item: Column, voltage_lower_mv: int, voltage_upper_mv: int) -> dict[str, Column]:
     power, voltage = item["power_mw"], item["voltage_mv"]
-    square = power * power
+    # With power = upper * 2^16 + lower no product leaves 64 bits up to 100 MW; the square itself would from 3 MW on.
+    upper, lower = F.shiftright(power, 16), power.bitwiseAND(F.lit(LOW_16_BITS))
+    twice = 2 * upper * lower
     outside = (voltage < voltage_lower_mv) | (voltage > voltage_upper_mv)
     same = (power == so_far["last_power_mw"]) & (voltage == so_far["last_voltage_mv"])
     repeats = (so_far["event_count"] > 0) & same
@@ -145,8 +147,8 @@ def _step(so_far: Column, item: Column, voltage_lower_mv: int, voltage_upper_mv:
     return {
         "event_count": so_far["event_count"] + 1,
         "power_sum_mw": so_far["power_sum_mw"] + power,
-        "squares_high": so_far["squares_high"] + F.shiftright(square, 32),
-        "squares_low": so_far["squares_low"] + square.bitwiseAND(F.lit(LOW_32_BITS)),
+        "squares_high": so_far["squares_high"] + upper * upper + F.shiftright(twice, 16),
+        "squares_low": so_far["squares_low"] + F.shiftleft(twice.bitwiseAND(F.lit(LOW_16_BITS)), 16) + lower * lower,
         "voltage_sum_mv": so_far["voltage_sum_mv"] + voltage,
         "voltage_sum_sq_mv2": so_far["voltage_sum_sq_mv2"] + voltage * voltage,
         "power_min_mw": F.least(so_far["power_min_mw"], power),

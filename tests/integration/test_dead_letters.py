@@ -279,14 +279,16 @@ def test_verify_notices_a_letter_missing_doubled_altered_or_made_up(trial: Trial
         producer.produce(raw.dead_letter_topic, value, KEY, headers=all_headers(letter), timestamp=AT_MS)
         assert producer.flush(30) == 0
 
+    def told() -> list[str]:
+        """The failures, without what can be done."""
+        return [failure.split(";")[0] for failure in account(trial, raw).failures]
+
     forge(Origin(raw.topic, 0, 0), b"bad 0")
-    assert account(trial, raw).failures == [f"{trial.readings}: {raw.topic}:0:0 has 2 dead letters"]
+    assert told() == [f"{trial.readings}: {raw.topic}:0:0 has 2 dead letters"]
     forge(Origin(raw.topic, 0, 1), b"bad ?")
-    told = account(trial, raw).failures
-    assert f"{trial.readings}: the dead letter of {raw.topic}:0:1 differs from the message in its bytes" in told
+    assert f"{trial.readings}: the dead letter of {raw.topic}:0:1 differs from the message in its bytes" in told()
     forge(Origin(raw.topic, 0, 2), b"good")
-    told = account(trial, raw).failures
-    assert f"{trial.readings}: {raw.topic}:0:2 has a dead letter and is not unreadable" in told
+    assert f"{trial.readings}: {raw.topic}:0:2 has a dead letter and is not unreadable" in told()
 
 
 def test_what_is_down_is_waited_for(trial: Trial, raw: Dataset, stack: Stack, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
 from threading import Event, Thread
@@ -377,7 +377,7 @@ def test_a_csv_file_is_sent_once_and_goes_on_after_a_kill(topic: RawTopic, tmp_p
     rows = assert_each_once(topic, expected)
     assert all(row["sequence"] * 10_000 == row["timestamp"] - BEGIN for row in rows)
     assert re.search(rf"readings sent +{len(expected) - held:,}\b", done.stdout), done.stdout
-    assert re.search(rf"there already +{held:,}\b", done.stdout), done.stdout
+    assert re.search(rf"there already, the same +{held:,}\b", done.stdout), done.stdout
     assert re.search(rf"missing in the source +{len(lines) - len(expected):,}\b", done.stdout), done.stdout
 
     longer = csv_lines(2_010)
@@ -386,8 +386,69 @@ def test_a_csv_file_is_sent_once_and_goes_on_after_a_kill(topic: RawTopic, tmp_p
     assert_each_once(topic, [row for _, row in longer if row["power_kw"] is not None])
 
     file.write_text(CSV_HEADER + "".join(text for text, _ in longer[:40]))
-    with pytest.raises(SmartmeterError, match=r"the topic holds readings of these meters until .*--no-resume"):
-        import_csv(file, csv_options(), topic.sink())
+    shorter = import_csv(file, csv_options(), topic.sink())
+    assert (shorter.sent, shorter.already_there) == (0, sum(row["power_kw"] is not None for _, row in longer[:40]))
+
+
+CASES = Path(__file__).parents[1] / "cases"
+ONE_COLUMN: dict[str, Any] = {
+    "separator": ",",
+    "date_format": "iso",
+    "time_column": None,
+    "voltage_column": None,
+    "voltage_v": 230.0,
+}
+
+
+def values(topic: RawTopic) -> dict[int, float]:
+    """Power by instant: of several readings the one that came last."""
+    return {row["timestamp"]: row["power_kw"] for row in topic.rows()}
+
+
+def test_a_corrected_file_sends_what_is_changed_and_says_so(topic: RawTopic) -> None:
+    options = CsvOptions(**ONE_COLUMN, date_column="time", power_column="kw")
+    first = import_csv(CASES / "b03_first.csv", options, topic.sink())
+    assert first.file is not None
+    assert (first.sent, first.file.changed, first.file.remedy) == (40, 0, None)
+    again = import_csv(CASES / "b03_corrected.csv", options, topic.sink())
+    assert again.file is not None
+    assert (again.sent, again.file.changed, again.already_there, topic.count()) == (5, 5, 35, 45)
+    assert max(values(topic).values()) == 1.02
+    assert again.file.behind_changed == 5
+    assert again.file.remedy == "smartmeter repair --from 2025-07-01T12:00:00Z --to 2025-07-01T13:00:00Z"
+    third = import_csv(CASES / "b03_corrected.csv", options, topic.sink())
+    assert (third.sent, third.already_there) == (0, 40)
+    done = run(
+        topic,
+        *("import", str(CASES / "b03_first.csv"), "--separator", ",", "--date-column", "time", "--date-format"),
+        *("iso", "--time-column", "", "--power-column", "kw", "--voltage", "230"),
+    )
+    assert re.search(r"of these, changed +5\b", done.stdout), done.stdout + done.stderr
+    assert "5 readings, of 2025-07-01T12:05:00Z to 2025-07-01T12:09:00Z, are behind the watermark" in done.stdout
+
+
+def test_history_of_another_house_is_told_to_be_behind_the_watermark(topic: RawTopic) -> None:
+    newer = CsvOptions(**ONE_COLUMN, date_column="time", power_column="kw")
+    import_csv(CASES / "b03_first.csv", newer, topic.sink())
+    form: dict[str, Any] = {**ONE_COLUMN, "date_column": "Time", "date_format": "%Y-%m-%d %H:%M:%S"}
+    options = CsvOptions(**form, power_column="Aggregate", power_unit="W", meter_id=2, building_id=2)
+    report = import_csv(CASES / "b02_refit_house2.csv", options, topic.sink())
+    assert report.file is not None
+    assert (report.sent, report.file.behind, report.file.behind_changed) == (40, 40, 0)
+    assert report.file.remedy == "smartmeter repair --late"
+    alone = RawTopic(topic.stack_settings)
+    report = import_csv(CASES / "b02_refit_house2.csv", options, alone.sink())
+    assert report.file is not None
+    assert report.file.behind == 0
+
+
+def test_a_quarter_hour_is_sent_as_readings_that_hold_its_mean(topic: RawTopic) -> None:
+    form: dict[str, Any] = {**ONE_COLUMN, "date_column": "Start", "power_column": "Consumption (kwh)"}
+    import_csv(CASES / "f11_octopus.csv", CsvOptions(**form, power_unit="kWh", interval_s=1800), topic.sink())
+    rows = topic.rows()
+    assert len(rows) == 5 * 6
+    assert {b["timestamp"] - a["timestamp"] for a, b in pairwise(rows)} == {300_000}
+    assert sum(row["power_kw"] for row in rows) * 300 / 3600 == pytest.approx(0.108 + 0.127 + 0.105 + 0.2 + 0.3)
 
 
 def test_a_csv_file_with_an_unreadable_line_sends_nothing(topic: RawTopic, tmp_path: Path) -> None:

@@ -35,10 +35,12 @@ def _aware(value: Any) -> Any:
     return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
-def first_grain(spark: SparkSession, readings: list[Reading]) -> dict[str, list[Row]]:
+def first_grain(
+    spark: SparkSession, readings: list[Reading], datasets: Mapping[str, Dataset] = DATASETS
+) -> dict[str, list[Row]]:
     """The rows that the raw readings give."""
-    events = frame(spark, readings).where(in_contract(DATASETS[RAW].latest))
-    return emitted(events, GRAINS["meter_30s"])
+    events = frame(spark, readings).where(in_contract(datasets[RAW].latest))
+    return emitted(events, GRAINS["meter_30s"], datasets)
 
 
 def table(spark: SparkSession, dataset: str, rows: Iterable[Row]) -> DataFrame:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.spark.chain import GRAINS, Row, by_key, emitted, first_grain, table
+from infra.base.deployment import Fleet
+from schemas.manifest import with_limits
+from tests.spark.chain import DATASETS, GRAINS, Row, by_key, emitted, first_grain, table
 from tests.spark.readings import (
     KNOWN,
     Reading,
@@ -100,6 +102,8 @@ def test_flags_name_their_kind(spark: SparkSession) -> None:
         *window(5, (0.4, 230), (0.4, 230), (0.4, 230)),
         *window(6, (0.4, 230), (0.4, 230)),
         *window(7, (0.01, 230), (0.01, 230), (0.01, 230)),
+        *window(8, (-2.5, 230), (-2.6, 231), (-2.4, 230)),
+        *window(9, (-0.02, 230), (0.01, 231), (0.0, 230)),
     ]
     actual = first_grain(spark, readings)["anomaly_detection_meter"]
     kinds = ("spike", "low_consumption", "voltage_anomaly", "failure")
@@ -112,7 +116,24 @@ def test_flags_name_their_kind(spark: SparkSession) -> None:
         5: {"failure"},
         6: set(),
         7: {"failure"},
+        8: set(),
+        9: {"low_consumption"},
     }
+
+
+def test_the_limits_are_the_fleets_and_sums_hold_the_largest(spark: SparkSession) -> None:
+    fleet = Fleet(power_max_kw=100_000, voltage_lower_v=108, voltage_upper_v=132)
+    powers = [99_999.999999, -100_000.0, 7_400.0, -3_037.000500, 0.000001, -0.000001, 100_000.001]
+    readings = [Reading(i, 1, i, power, 120.0 if i else 132.5) for i, power in enumerate(powers)]
+    limited = first_grain(spark, readings, with_limits(DATASETS, fleet))
+    [stats] = limited["meter_stats_30s"]
+    counted_mw = [round(power * 1e6) for power in powers[:-1]]
+    assert stats["event_count"] == len(counted_mw)
+    assert stats["power_sum_sq_mw2"] == sum(power * power for power in counted_mw)
+    assert (stats["power_min_mw"], stats["power_max_mw"]) == (min(counted_mw), max(counted_mw))
+    assert stats["voltage_outside_count"] == 1
+    [stats] = first_grain(spark, readings)["meter_stats_30s"]
+    assert (stats["event_count"], stats["voltage_outside_count"]) == (2, 2)
 
 
 def expected_trend(window: list[Reading]) -> dict[str, Any]:

@@ -157,9 +157,9 @@ FAULTY = [
     ("17/12/2006;25:01:00;1;0;240", "Time is '25:01:00': not of the form %H:%M:%S"),
     (
         "16/12/2006;00:01:00;1;0;240",
-        r"Date is '16/12/2006 00:01:00': earlier than a line before \(2006-12-17T00:00:00Z\)",
+        r"Date is '16/12/2006 00:01:00': earlier than a line before of meter 1000001 \(2006-12-17T00:00:00Z\)",
     ),
-    ("17/12/2006;00:00:00;1;0;240", "Date is '17/12/2006 00:00:00': meter 1000001 has a line for this instant already"),
+    ("17/12/2006;00:00:00;1;0;240", "Date is '17/12/2006 00:00:00': meter 1000001 has another reading of this instant"),
     ("17/12/2106;00:00:00;1;0;240", "Date is '17/12/2106 00:00:00': 2106-12-17T00:00:00Z, above the contract's max"),
     ("17/12/1906;00:00:00;1;0;240", "Date is '17/12/1906 00:00:00': 1906-12-17T00:00:00Z, below the contract's min"),
     ("17/12/2006;00:00:30;1;0", "'17/12/2006;00:00:30;1;0': 4 fields, the header has 5"),
@@ -202,15 +202,43 @@ def test_of_several_faults_the_first_line_is_named() -> None:
     text = "at,kw\n0,1\n5,x\n7;1\n3,1\nsoon,1\n"
     with pytest.raises(SmartmeterError, match="line 3: kw is 'x'"):
         parse(text, **NO_VOLTAGE)
-    assert parse(text, **NO_VOLTAGE, on_error="skip").unreadable == 4
+    assert parse(text, **NO_VOLTAGE, on_error="skip").unreadable == 3
 
 
 def test_disorder_is_noticed_between_batches_too() -> None:
-    text = "at,kw,meter,building\n0,1,8,3\n10,1,9,3\n10,1,9,3\n5,1,8,3\n"
-    for cuts in ((), (1,), (2,), (3,)):
+    """Of each meter by itself: meters may follow each other in the file."""
+    text = "at,kw,meter,building\n0,1,8,3\n10,1,9,3\n10,2,9,3\n5,1,8,3\n4,1,8,3\n10,2,9,3\n20,1,8,3\n"
+    for cuts in ((), (1,), (2,), (3,), (4,), (5,)):
         batch = parse(text, *cuts, **METERS, on_error="skip")
-        assert batch.unreadable == 2
-        assert batch.columns["timestamp"].tolist() == [0, 10_000]
+        assert batch.unreadable == 3
+        assert list(zip(batch.columns["meter_id"].tolist(), batch.columns["timestamp"].tolist(), strict=True)) == [
+            (8, 0),
+            (9, 10_000),
+            (8, 5_000),
+            (8, 20_000),
+        ]
+
+
+def test_a_line_that_says_the_same_again_is_no_fault_and_leaves_no_gap() -> None:
+    for cuts in ((), (1,), (2,)):
+        batch = parse("at,kw\n0,1\n0,1.0\n5,2\n", *cuts, **NO_VOLTAGE)
+        assert (batch.unreadable, batch.columns["sequence"].tolist()) == (0, [0, 1])
+    with pytest.raises(SmartmeterError, match="line 3: at is '0': meter 1000001 has another reading of this instant"):
+        parse("at,kw\n0,1\n0,1.5\n5,2\n", **NO_VOLTAGE)
+
+
+def test_the_line_that_all_later_ones_contradict_is_the_one_at_fault() -> None:
+    text = "at,kw\n0,1\n5,1\n900,1\n10,1\n15,1\n"
+    with pytest.raises(SmartmeterError, match=r"line 4: at is '900': 1970-01-01T00:15:00Z, later than the lines after"):
+        parse(text, **NO_VOLTAGE)
+    batch = parse(text, **NO_VOLTAGE, on_error="skip")
+    assert (batch.unreadable, batch.columns["timestamp"].tolist()) == (1, [0, 5_000, 10_000, 15_000])
+
+
+def test_a_missing_reading_is_missing_whatever_else_its_line_says() -> None:
+    """Its time may be out of order, or none at all."""
+    batch = parse("at,kw,meter,building\n10,1,8,3\n3,,8,3\nsoon,?,8,3\n11,?,x,3\n20,1,8,3\n", **METERS)
+    assert (batch.missing, batch.unreadable, batch.columns["sequence"].tolist()) == (3, 0, [0, 3])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from clickhouse.ddl import EXAMPLE, tables
 from infra.base.deployment import DEPLOYMENTS, EMBEDDED, Deployment, load_deployment
 from infra.base.errors import SmartmeterError
 from schemas.manifest import deployed, load_datasets
@@ -70,6 +71,23 @@ def test_a_file_says_names_and_numbers(tmp_path: Path) -> None:
     assert load_deployment("blue", tmp_path) == blue
 
 
+def test_the_fleets_limits_are_those_of_every_consumer(tmp_path: Path) -> None:
+    fleet = {"power_max_kw": 10_000, "voltage_lower_v": 108, "voltage_upper_v": 132}
+    large = deployed(DATASETS, load_deployment(str(written(tmp_path, {**VALID, "fleet": fleet}))))
+    for record in large["raw_data"].versions.values():
+        assert (record.field("power_kw").minimum, record.field("power_kw").maximum) == (-10_000, 10_000)
+    assert large["raw_data"].latest.schema == DATASETS["raw_data"].latest.schema
+    [view] = [table for table in tables(large["raw_data"], EXAMPLE) if table.name == "raw_data_intake"]
+    assert "power_kw >= -10000" in view.query
+    assert "power_kw <= 10000" in view.query
+    limited = {name: each.parameters for name, each in DATASETS.items() if "voltage_lower_v" in each.parameters}
+    assert len(limited) >= 4
+    for name, parameters in limited.items():
+        assert large[name].parameters == {**parameters, "voltage_lower_v": 108, "voltage_upper_v": 132}
+    plain = deployed(DATASETS, load_deployment(str(written(tmp_path, VALID))))
+    assert plain["raw_data"].versions == DATASETS["raw_data"].versions
+
+
 @pytest.mark.parametrize(
     ("path", "value", "complaint"),
     [
@@ -82,6 +100,14 @@ def test_a_file_says_names_and_numbers(tmp_path: Path) -> None:
         ("kafka.partitions.default", "4", "kafka.partitions.default: Input should be a valid integer"),
         ("kafka.partitions.datasets", {"raw_data": 0}, "kafka.partitions.datasets.raw_data: Input should be"),
         ("kafka.min_insync_replicas", 4, "kafka: min_insync_replicas is 4 and replication_factor 3: no message"),
+        ("fleet", {"power_max": 5}, "fleet.power_max: no such key; there are power_max_kw, voltage_lower_v, "),
+        ("fleet", {"power_max_kw": 100_001}, "fleet.power_max_kw: Input should be less than or equal to 100000"),
+        ("fleet", {"voltage_lower_v": 108}, "fleet: voltage_lower_v and voltage_upper_v belong together; say both"),
+        (
+            "fleet",
+            {"voltage_lower_v": 132, "voltage_upper_v": 108},
+            "fleet: voltage_lower_v is 132 and voltage_upper_v",
+        ),
         ("prefix", "blue", "prefix: String should match pattern"),
         ("prefix", "Blue.", "prefix: String should match pattern"),
         ("clickhouse.database", "blue; DROP", "clickhouse.database: String should match pattern"),

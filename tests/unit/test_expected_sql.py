@@ -13,10 +13,13 @@ from clickhouse.ddl import EXAMPLE, create_statement, tables
 from clickhouse.front import library
 from clickhouse.verify import values
 from clickhouse.verify.values import EXPECTED, compare
+from infra.base.columns import Columns
 from infra.base.query import Query, ResultRows
 from schemas.manifest import RAW, load_datasets
 from tests.spark.hours import FIVE_MIN_S, deviation, expected_features, expected_hours, readings_of_hours
 from tests.spark.readings import START, Reading, counted, expected_stats
+from tests.unit.test_cases import LINZ, SMA
+from tests.unit.test_cases import readings as case_readings
 
 DATASETS = load_datasets()
 AGGREGATES = sorted(path.stem for path in EXPECTED.glob("*.sql"))
@@ -96,6 +99,45 @@ def test_deviations_are_exact_at_the_limits(query: Query) -> None:
     insert(query, [Reading(i, 1, i, power, float(i % 1001)) for i, power in enumerate(powers)])
     [hour] = recomputed(query, "meter_hourly_voltage_monitoring").values()
     assert hour["voltage_std_v"] == deviation([i % 1001 * 1000 for i in range(3600)], 1e3)
+    for (_, start), row in recomputed(query, "anomaly_prediction_features").items():
+        first = int((start - START).total_seconds())
+        assert row["power_std_kw"] == deviation([round(p * 1e6) for p in powers[first : first + FIVE_MIN_S]], 1e6)
+
+
+def from_file(columns: Columns) -> list[Reading]:
+    """Readings of a file, moved so that the hour of the first one begins at START."""
+    first_ms = int(columns["timestamp"].min()) // 3_600_000 * 3_600_000
+    seconds = ((columns["timestamp"] - first_ms) // 1000).tolist()
+    powers, volts = columns["power_kw"].tolist(), columns["voltage_v"].tolist()
+    return [Reading(i, 1, *values) for i, values in enumerate(zip(seconds, powers, volts, strict=True))]
+
+
+def test_no_window_of_feed_in_is_low_consumption(query: Query) -> None:
+    options = {
+        **SMA,
+        "date_column": "time",
+        "date_format": "iso",
+        "power_column": "power_w",
+        "voltage_column": "voltage",
+    }
+    insert(query, from_file(case_readings("b01_feed_in.csv", **options)))
+    windows = recomputed(query, "anomaly_detection_meter").values()
+    assert (len(windows), sum(window["low_consumption"] for window in windows)) == (20, 0)
+    insert(query, [Reading(0, 1, 0, -0.02, 230.0), Reading(1, 1, 5, 0.01, 230.0), Reading(2, 2, 0, -0.021, 230.0)])
+    low = {meter: row["low_consumption"] for (meter, _), row in recomputed(query, "anomaly_detection_meter").items()}
+    assert low == {1: True, 2: False}
+
+
+def test_hours_of_a_file_of_quarter_hours_are_whole(query: Query) -> None:
+    insert(query, from_file(case_readings("f04_linz.csv", **LINZ)))
+    hours = sorted(recomputed(query, "meter_hourly_power_consumption").items())
+    assert [row["energy_kwh"] for _, row in hours] == pytest.approx([0.17, 0.06, 0.50, 0.26])
+    assert [row["covered_s"] for _, row in hours] == [3600.0] * 4
+
+
+def test_sums_of_squares_hold_the_largest_fleet(query: Query) -> None:
+    powers = [99_999.999999 if i % 7 else -100_000.0 for i in range(3600)]
+    insert(query, [Reading(i, 1, i, power, 230.0) for i, power in enumerate(powers)])
     for (_, start), row in recomputed(query, "anomaly_prediction_features").items():
         first = int((start - START).total_seconds())
         assert row["power_std_kw"] == deviation([round(p * 1e6) for p in powers[first : first + FIVE_MIN_S]], 1e6)

@@ -14,7 +14,7 @@ SELECT
     min(voltage_mv) / 1e3 AS voltage_min_v,
     max(voltage_mv) / 1e3 AS voltage_max_v,
     max(power_mw) >= {spike_power_kw:Float64} * 1e6 AS spike,
-    max(power_mw) <= {low_power_kw:Float64} * 1e6 AND NOT stuck AS low_consumption,
+    max(abs(power_mw)) <= {low_power_kw:Float64} * 1e6 AND NOT stuck AS low_consumption,
     min(voltage_mv) < {voltage_lower_v:Float64} * 1e3 OR max(voltage_mv) > {voltage_upper_v:Float64} * 1e3 AS voltage_anomaly,
     stuck AS failure
 FROM

@@ -42,7 +42,7 @@ FROM
             window_start,
             toInt64(count()) AS event_count,
             sum(power_mw) AS power_sum,
-            sum(toInt128(power_mw * power_mw)) AS power_squares,
+            sum(toInt128(power_mw) * power_mw) AS power_squares,
             min(power_mw) AS power_min,
             max(power_mw) AS power_max,
             sum(voltage_mv) AS voltage_sum,
