@@ -8,7 +8,6 @@ from grafana.style import (
     BUILDING_CELL,
     DASHED,
     FULL,
-    HALF,
     INSTANT_CELL,
     KW,
     KWH,
@@ -23,7 +22,6 @@ from grafana.style import (
     dashboard,
     good_above,
     good_below,
-    legend,
     numbers,
     row,
     rows,
@@ -232,10 +230,9 @@ def build() -> Dashboard:
                 ),
                 HOURLY_POWER,
                 min_interval="1h",
+                width=FULL,
                 link=METER,
             )
-            .height(11)
-            .legend(legend(FULL))
         )
         .with_panel(
             rows(
@@ -254,8 +251,7 @@ def build() -> Dashboard:
                     "Energy": Look(KWH, 2),
                     "Anomalies": Look(steps=good_below(1)),
                 },
-                width=HALF,
-                height=11,
+                height=10,
             )
         )
         .with_row(row("Is the voltage within its limits?"))

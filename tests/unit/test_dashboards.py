@@ -188,9 +188,7 @@ def test_shares_end_at_a_hundred_per_cent() -> None:
 def test_legends_are_tables_with_last_and_greatest(panel: dict[str, Any]) -> None:
     legend = panel["options"]["legend"]
     assert (legend["displayMode"], legend["calcs"]) == ("table", ["lastNotNull", "max"])
-    # Ten meters of half a panel's width have no place below their bars.
-    beside = panel["gridPos"]["w"] == 24 or panel["title"] == "Meter Hourly Power Consumption"
-    assert legend["placement"] == ("right" if beside else "bottom")
+    assert legend["placement"] == ("right" if panel["gridPos"]["w"] == 24 else "bottom")
 
 
 def test_every_grain_has_a_colour() -> None:
