@@ -215,6 +215,9 @@ class Front:
         if found is not None:
             killed = statement.killed_query_id(found)
             if killed is not None and (role is Role.READER or killed in self._running):
+                if role is Role.READER and found.output_format is not None:
+                    reader.judge_format(found.output_format)
+                _refuse_method(request, found)
                 text = self._kill(killed, role)
                 found, tables = replace(found, verb="SELECT"), []
             else:

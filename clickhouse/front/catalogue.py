@@ -39,7 +39,7 @@ FUNCTION_NAMES = words(
     flipCoordinates formatQuery formatQueryOrNull formatQuerySingleLine formatQuerySingleLineOrNull
     formatReadableDecimalSize formatReadableQuantity formatReadableSize formatReadableTimeDelta getSetting
     getSettingOrDefault getSizeOfEnumType getSubcolumn getTypeSerializationStreams globalVariable highlightQuery
-    hostName identity ignore indexHint initialQueryID initializeAggregation isConstant isDecimalOverflow
+    hostName identity ignore indexHint initialQueryID isConstant isDecimalOverflow
     lowCardinalityIndices lowCardinalityKeys materialize minSampleSizeContinuous minSampleSizeConversion neighbor
     normalizeQuery normalizeQueryKeepNames normalizedQueryHash normalizedQueryHashKeepNames parseISO8601Duration
     parseReadableSize parseReadableSizeOrNull parseReadableSizeOrZero parseTimeDelta partitionId queryID revision
@@ -50,8 +50,12 @@ FUNCTION_NAMES = words(
     """
 )
 # Whatever their category: they write to the log, show addresses in memory, or end the query on purpose in a way that
-# only the engine's own tests want; `formatRow` and `groupFormat` take any output format by name.
-NEVER = frozenset({"aggThrow", "flameGraph", "logTrace", "formatRow", "formatRowNoNewline", "groupFormat"})
+# only the engine's own tests want; `formatRow` and `groupFormat` take any output format by name, and the last three
+# any aggregate function.
+NEVER = frozenset(
+    {"aggThrow", "flameGraph", "logTrace", "formatRow", "formatRowNoNewline", "groupFormat"}
+    | {"arrayReduce", "arrayReduceInRanges", "initializeAggregation"}
+)
 
 SETTING_FAMILIES = re.compile(
     r"(output_format_(always|arrow|avro_(codec|rows|string|sync)|binary|bson|compression|csv|decimal|float|json"

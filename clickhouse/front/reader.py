@@ -103,16 +103,11 @@ def judge(statement: Statement, tree: str | None) -> list[str]:
         root = json.loads(tree)
     except RecursionError as error:
         raise QueryError(TOO_DEEP, "the statement is nested too deeply") from error
-    lambdas = {
-        node["alias"].lower()
-        for _, node in _nodes(root)
-        if node.get("is_lambda_function") and isinstance(node.get("alias"), str)
-    }
     names: set[str] = set()
     reads = statement.verb in {"SELECT", "WITH", "EXPLAIN"}
     for place, node in _nodes(root):
         reads = reads or node["type"] == "Subquery"
-        _judge_node(place, node, lambdas)
+        _judge_node(place, node)
         if node["type"] in {"Identifier", "TableIdentifier"}:
             if node.get("children"):
                 raise QueryError(
@@ -133,7 +128,7 @@ def _judge_name(parts: Sequence[str]) -> None:
             raise _refusal("read", f"system.{table}")
 
 
-def _judge_node(place: str, node: Mapping[str, Any], lambdas: set[str]) -> None:
+def _judge_node(place: str, node: Mapping[str, Any]) -> None:
     kind = node["type"]
     if kind not in _NODES:
         raise _refusal("use", kind)
@@ -142,7 +137,8 @@ def _judge_node(place: str, node: Mapping[str, Any], lambdas: set[str]) -> None:
     if kind == "Function" and place == "table_function":
         if node["name"].lower() not in TABLE_FUNCTIONS:
             raise _refusal("use the table function", node["name"])
-    elif kind == "Function" and not is_allowed_function(node["name"]) and node["name"].lower() not in lambdas:
+    # A lambda that has a name is not called by it: in another scope, or in other letters, that is the engine's function.
+    elif kind == "Function" and not is_allowed_function(node["name"]):
         raise _refusal("use the function", node["name"])
     elif kind == "ColumnsApplyTransformer" and "func_name" in node and not is_allowed_function(node["func_name"]):
         raise _refusal("use the function", node["func_name"])

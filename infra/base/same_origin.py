@@ -28,7 +28,7 @@ def refusal(
         return f"this server is not {name[:200]!r}: address it as {' or '.join(sorted(filter(None, names)))}"
     if fetch_site in {"cross-site", "same-site"}:
         return "this server answers no requests of other sites' pages"
-    if origin is not None and urlsplit(origin).netloc.lower() != (host or "").lower():
+    if origin is not None and _place(origin) != (host or "").lower():
         return f"this server answers no requests of pages from {origin[:200]!r}"
     return None
 
@@ -63,6 +63,14 @@ def brings(environ: Mapping[str, Any], token: str) -> bool:
     given = [bearer.strip()] if scheme.lower() == "bearer" else []
     given += parse_qs(environ.get("QUERY_STRING", "")).get("token", [])
     return any(hmac.compare_digest(each.encode(errors="replace"), token.encode()) for each in given)
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an Origin header; None for what is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def host_name(host: str) -> str:

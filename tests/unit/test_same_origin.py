@@ -32,6 +32,7 @@ def test_this_machine_is_answered(host: str | None, origin: str | None, site: st
         ("localhost:8123", "http://evil.example", None),
         ("localhost:8123", "http://localhost:9999", None),
         ("localhost:8123", "null", None),
+        ("localhost:8123", "http://[", None),
         ("localhost:8123", None, "cross-site"),
         ("localhost:8123", "http://localhost:8123", "same-site"),
     ],
