@@ -27,6 +27,10 @@ INPUT_FORMATS = words(
 )
 
 
+PART_BYTES = 64
+"""What a part is counted for beside its name and its data."""
+
+
 class _Part:
     def __init__(self) -> None:
         self.headers = Message()
@@ -34,17 +38,20 @@ class _Part:
         self.name = ""
         self.file: IO[bytes] | None = None
         self.text = bytearray()
-        self.size = 0
 
 
 class ExternalTables:
-    """Collects the parts of a body: files of the tables that the URL describes, and plain fields."""
+    """Collects the parts of a body: files of the tables that the URL describes, and plain fields.
+
+    All files together are bounded, and so are all fields: a body may have as many parts as its sender likes.
+    """
 
     def __init__(self, boundary: str, heads: Mapping[str, ExternalHead], spool: Path) -> None:
         self._heads = heads
         self._spool = spool
         self._part = _Part()
         self._files: dict[str, IO[bytes]] = {}
+        self._in_files = self._in_fields = 0
         self.fields: dict[str, str] = {}
         callbacks: dict[str, Any] = {
             "on_part_begin": self._begin,
@@ -83,6 +90,19 @@ class ExternalTables:
         for file in self._files.values():
             file.close()
 
+    def _count(self, size: int, in_file: bool) -> None:
+        if in_file:
+            self._in_files += size
+        else:
+            self._in_fields += size
+        kind, held, limit = (
+            ("tables", self._in_files, MAX_EXTERNAL_BYTES)
+            if in_file
+            else ("fields", self._in_fields, READER_MAX_SQL_BYTES)
+        )
+        if held > limit:
+            raise QueryError(QUERY_IS_TOO_LARGE, f"the {kind} in the body have more than {limit} bytes together")
+
     def _begin(self) -> None:
         self._part = _Part()
 
@@ -99,16 +119,14 @@ class ExternalTables:
     def _headers_finished(self) -> None:
         name = self._part.headers.get_param("name", "", "content-disposition")
         self._part.name = str(name)
+        self._count(len(self._part.name) + PART_BYTES, in_file=False)
         if self._part.name in self._heads:
             self._part.file = NamedTemporaryFile(dir=self._spool)  # noqa: SIM115
             self._files[self._part.name] = self._part.file
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         part = self._part
-        part.size += end - start
-        limit = MAX_EXTERNAL_BYTES if part.file else READER_MAX_SQL_BYTES
-        if part.size > limit:
-            raise QueryError(QUERY_IS_TOO_LARGE, f"the part {part.name!r} of the body has more than {limit} bytes")
+        self._count(end - start, in_file=part.file is not None)
         if part.file:
             part.file.write(data[start:end])
         else:

@@ -137,7 +137,7 @@ def _judge_node(place: str, node: Mapping[str, Any]) -> None:
     if kind == "Function" and place == "table_function":
         if node["name"].lower() not in TABLE_FUNCTIONS:
             raise _refusal("use the table function", node["name"])
-    # A lambda that has a name is not called by it: in another scope, or in other letters, that is the engine's function.
+    # No lambda is called by its name: in another scope, or in other letters, that is the engine's own function.
     elif kind == "Function" and not is_allowed_function(node["name"]):
         raise _refusal("use the function", node["name"])
     elif kind == "ColumnsApplyTransformer" and "func_name" in node and not is_allowed_function(node["func_name"]):
