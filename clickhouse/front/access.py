@@ -66,7 +66,7 @@ def without_role(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def preamble(role: Role, settings: Mapping[str, str], marker: str) -> str:
-    """Statements that a fresh connection runs before the query. `marker` finds the query again when it must stop."""
+    """Settings and limits of a fresh connection, for all that it runs. `marker` finds the query when it must stop."""
     mark = {MARKER: marker}
     if role is Role.ADMIN:
         return _set({"implicit_select": "0"} | dict(settings) | mark)
@@ -76,7 +76,11 @@ def preamble(role: Role, settings: Mapping[str, str], marker: str) -> str:
         "max_memory_usage": str(READER_MAX_MEMORY_BYTES),
     }
     asked = without_role(settings) | mark
-    return "; ".join(["SET profile = 'reader'", _set(limits), _set(asked), "SET ROLE reader", "SET readonly = 2"])
+    return "; ".join(["SET profile = 'reader'", _set(limits), _set(asked)])
+
+
+RESTRICTIONS = "SET ROLE reader; SET readonly = 2"
+"""What a reader's connection runs last before his statement; neither can be undone on it."""
 
 
 def _set(settings: Mapping[str, str]) -> str:

@@ -222,8 +222,10 @@ class Engine:
                 _run(connection, use, "Null")
                 if job.tables:
                     _refuse_queues(connection, job.tables)
-                self._bring(connection, job)
                 _run(connection, prepare, "Null")
+                self._bring(connection, job)  # under the limits; the role may not make tables
+                if job.role is Role.READER:
+                    _run(connection, access.RESTRICTIONS, "Null")
                 yield connection
             return
         with self._session(job) as connection:

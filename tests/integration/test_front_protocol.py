@@ -1,12 +1,15 @@
 """ClickHouse's HTTP interface beyond the plain query: what its clients rely on."""
 
 import gzip
+import io
 import json
 import threading
 import zlib
 from collections.abc import Iterator
 
 import lz4.frame  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import requests
 import urllib3
@@ -162,6 +165,17 @@ def test_tables_that_a_query_brings_along(front: FrontServer, user: tuple[str, s
     assert response.text == "3\t['x','y']\t3.5\n"
     assert front.code("SELECT * FROM mine", user) in {60, 497}
     assert list((front.folder / "front-spool").iterdir()) == []
+
+
+def test_a_readers_tables_come_under_his_limits(front: FrontServer) -> None:
+    """Some kB of Parquet, in which 4 GB are one word over and over."""
+    word = pa.array(["x" * 1_000_000]).dictionary_encode()
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 4_000, pa.int32()), word.dictionary)
+    pq.write_table(pa.table({"a": column}), file := io.BytesIO(), compression="zstd")
+    url = {"query": "SELECT count() FROM mine", "mine_structure": "a String", "mine_format": "Parquet"}
+    response = requests.post(front.url, params=url, files={"mine": ("f", file.getvalue())}, auth=READER, timeout=60)
+    assert response.headers["X-ClickHouse-Exception-Code"] == "241", response.text[:200]
+    assert front.run("SELECT 1", READER) == "1"
 
 
 @pytest.mark.parametrize(
