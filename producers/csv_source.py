@@ -7,9 +7,9 @@ later is late to the stream, and `smartmeter repair --late` makes it whole.
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +81,12 @@ class _Losses:
     def refuse_above(self, limit: float) -> None:
         """Raise where more than this share of a meter's lines, or of all lines, is lost."""
         lost, lines = self.lost_of.total(), self.lines_of.total()
-        shares = [(count / self.lines_of[meter], f"of meter {meter}") for meter, count in self.lost_of.items()]
-        known = [(share, of_meter) for share, of_meter in shares if of_meter != f"of meter {NOBODY}"]
-        worst, where = max([(lost / max(1, lines), "of the file"), *known])
+        of_meters = [
+            (count / self.lines_of[meter], f"of meter {meter}")
+            for meter, count in self.lost_of.items()
+            if meter != NOBODY
+        ]
+        worst, where = max([(lost / max(1, lines), "of the file"), *of_meters])
         if worst > limit:
             raise SmartmeterError(
                 f"{self.path}: {worst:.0%} of the lines {where} cannot be used, at most {limit:.0%} may be left out; "
@@ -192,15 +195,10 @@ def _header(options: CsvOptions, rows: Iterator[NumberedRow]) -> tuple[list[str]
     first = list(islice(rows, HEADER_WITHIN))
     if not options.header:
         width = len(first[0][1]) if first else 0
-        return [f"#{number + 1}" for number in range(width)], _chain(first, rows)
+        return [f"#{number + 1}" for number in range(width)], chain(first, rows)
     names = {name for name in wanted_columns(options) if not re.fullmatch(r"#\d+", name)}
     stripped = [[cell.strip() for cell in row] for _, row in first]
     place = next((number for number, row in enumerate(stripped) if names <= set(row)), 0)
     header = stripped[place] if stripped else []
-    data = _chain(first[place + 1 :], rows)
+    data = chain(first[place + 1 :], rows)
     return header, (each for each in data if each[1][0].strip() != header[0] or [c.strip() for c in each[1]] != header)
-
-
-def _chain(first: Iterable[NumberedRow], rest: Iterator[NumberedRow]) -> Iterator[NumberedRow]:
-    yield from first
-    yield from rest

@@ -15,6 +15,7 @@ from infra.base.log import Log
 from producers.chunks import pieces
 from producers.csv_source import Contents, batches, contents
 from producers.held import Held, Wanted, held, windows_end_ms
+from producers.household import HOUR_MS
 from producers.period import backlog
 from producers.progress import ProgressDisplay, Silent
 from producers.resume import NOTHING, Resume, resume
@@ -28,7 +29,6 @@ from schemas.reader import ContractReader
 from schemas.registry import Registry
 
 PIECE = 50_000
-HOUR_MS = 3_600_000
 FIRST_WINDOW_S = 30
 """The stream's first windows: their rows are final once they are closed."""
 SILENT = Silent()

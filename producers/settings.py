@@ -167,7 +167,6 @@ class Period(Frozen):
     """Look where the topic ends. If not, everything is sent, also what is there already."""
 
 
-POWER_UNITS = ("W", "kW", "MW")
 ENERGY_UNITS = ("Wh", "kWh", "MWh")
 
 

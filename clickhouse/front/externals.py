@@ -26,7 +26,8 @@ INPUT_FORMATS = words(
     """
 )
 
-
+LIMITS = {"tables": MAX_EXTERNAL_BYTES, "fields": READER_MAX_SQL_BYTES}
+"""What a body may hold of each kind."""
 PART_BYTES = 64
 """What a part is counted for beside its name and its data."""
 
@@ -51,7 +52,7 @@ class ExternalTables:
         self._spool = spool
         self._part = _Part()
         self._files: dict[str, IO[bytes]] = {}
-        self._in_files = self._in_fields = 0
+        self._held = dict.fromkeys(LIMITS, 0)
         self.fields: dict[str, str] = {}
         callbacks: dict[str, Any] = {
             "on_part_begin": self._begin,
@@ -90,18 +91,11 @@ class ExternalTables:
         for file in self._files.values():
             file.close()
 
-    def _count(self, size: int, in_file: bool) -> None:
-        if in_file:
-            self._in_files += size
-        else:
-            self._in_fields += size
-        kind, held, limit = (
-            ("tables", self._in_files, MAX_EXTERNAL_BYTES)
-            if in_file
-            else ("fields", self._in_fields, READER_MAX_SQL_BYTES)
-        )
-        if held > limit:
-            raise QueryError(QUERY_IS_TOO_LARGE, f"the {kind} in the body have more than {limit} bytes together")
+    def _count(self, kind: str, size: int) -> None:
+        self._held[kind] += size
+        if self._held[kind] > LIMITS[kind]:
+            reason = f"the {kind} in the body have more than {LIMITS[kind]} bytes together"
+            raise QueryError(QUERY_IS_TOO_LARGE, reason)
 
     def _begin(self) -> None:
         self._part = _Part()
@@ -119,14 +113,14 @@ class ExternalTables:
     def _headers_finished(self) -> None:
         name = self._part.headers.get_param("name", "", "content-disposition")
         self._part.name = str(name)
-        self._count(len(self._part.name) + PART_BYTES, in_file=False)
+        self._count("fields", len(self._part.name) + PART_BYTES)
         if self._part.name in self._heads:
             self._part.file = NamedTemporaryFile(dir=self._spool)  # noqa: SIM115
             self._files[self._part.name] = self._part.file
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         part = self._part
-        self._count(end - start, in_file=part.file is not None)
+        self._count("tables" if part.file else "fields", end - start)
         if part.file:
             part.file.write(data[start:end])
         else:

@@ -1,5 +1,7 @@
 """`smartmeter apply`"""
 
+from contextlib import closing
+
 import click
 
 from infra.commands._options import Where, where_options
@@ -57,8 +59,9 @@ def command(where: Where, print_roles: bool) -> None:
 
         apply_plan(plan, datasets, services, started, lambda sentence: progress.print(sentence, style="yellow"))
     try:
-        if apply_roles(connect(settings), database):
-            progress.print(f"the role {roles.role_of(database)} is as declared")
+        with closing(connect(settings)) as client:
+            if apply_roles(client, database):
+                progress.print(f"the role {roles.role_of(database)} is as declared")
     except SmartmeterError as error:
         progress.print(str(error), style="yellow")
     click.echo(f"Applied {len(plan.changes)} changes." if plan.changes else "Nothing to apply: all is as declared.")

@@ -94,9 +94,8 @@ async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, st
     head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     writer.write(head.encode() + body)
     writer.write_eof()
-    with contextlib.suppress(
-        TimeoutError
-    ):  # a body that nobody reads would break the connection before the answer is read
+    # A body that nobody reads would break the connection before the answer is read.
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER_S):
             while await reader.read(PIECE_BYTES):
                 pass

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from infra.base.settings import Settings, load_settings
 from infra.cli import cli
 from infra.stack.stack import DEFAULT_PORTS, Stack
+from tests.integration.trial import Trial
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,3 +58,12 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def settings(stack: Stack) -> Settings:
     """Where the shared stack is and how to log in."""
     return load_settings(stack.data_dir)
+
+
+@pytest.fixture
+def trial(tmp_path: Path, settings: Settings) -> Iterator[Trial]:
+    """Two datasets of its own, applied and read; nobody else sees them."""
+    trial = Trial(tmp_path, settings)
+    trial.apply()
+    yield trial
+    trial.stop_reading()

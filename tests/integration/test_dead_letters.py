@@ -9,7 +9,6 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,14 +40,6 @@ KEY, HEADERS = b"building_\xfe", [("trace", b"\x00\xff"), ("trace", b"2"), ("non
 AT_MS = int(time.time()) * 1000 - 60_000
 """The log's time of what is sent; recent, as tables and topics forget what is old."""
 Message = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]
-
-
-@pytest.fixture
-def trial(tmp_path: Path, settings: Settings) -> Iterator[Trial]:
-    trial = Trial(tmp_path, settings)
-    trial.apply()
-    yield trial
-    trial.stop_reading()
 
 
 @pytest.fixture

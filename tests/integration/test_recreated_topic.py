@@ -1,8 +1,5 @@
 """A topic that is deleted and made again: its cause is named, and the command that is named mends it."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from confluent_kafka.admin import AdminClient
 
@@ -10,19 +7,10 @@ from clickhouse.recreated import recreated
 from infra.base.clickhouse_client import query_with
 from infra.base.errors import SmartmeterError
 from infra.base.log import Log
-from infra.base.settings import Settings
 from infra.base.wait import until
 from infra.operations.rebuild import Rebuilding
 from schemas.manifest import Dataset
 from tests.integration.trial import DEADLINE_S, Trial, reading
-
-
-@pytest.fixture
-def trial(tmp_path: Path, settings: Settings) -> Iterator[Trial]:
-    trial = Trial(tmp_path, settings)
-    trial.apply()
-    yield trial
-    trial.stop_reading()
 
 
 def told(trial: Trial, dataset: Dataset) -> str | None:
