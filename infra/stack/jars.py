@@ -24,7 +24,7 @@ from infra.stack.ivy import Module, pyspark_jars, retrieve
 
 KAFKA_VERSION = "4.4.0"
 REGISTRY_VERSION = "3.3.3"
-SPARK_MODULES_VERSION = "4.1.1"
+SPARK_MODULES_VERSION = "4.2.0"
 
 SETS = {
     "kafka": (
