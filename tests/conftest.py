@@ -11,6 +11,8 @@ from hypothesis import settings
 
 # A busy machine is no reason to fail.
 settings.register_profile("tests", deadline=None)
+# Where the same properties are checked in full elsewhere, as by .ci/pythons.
+settings.register_profile("few", deadline=None, max_examples=10)
 settings.load_profile("tests")
 # Somebody who ends the run, as `timeout` does, gets what Ctrl-C gets: servers that tests have started are stopped.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
