@@ -149,8 +149,7 @@ def _unread(run: Run) -> str:
 def after(last: dict[str, Any], newest: dict[str, Any]) -> dict[str, Any]:
     """The progress to keep after a query's newest report: a batch reports everything, an idle query only its offsets.
 
-    After a restart in the middle of a batch an idle query may be the first to report that batch's end: Spark 4.1 fails
-    in the report of a batch that it runs again, after the batch is committed.
+    After a kill between a batch's commit and its report an idle query is the first to tell that batch's end.
     """
     if newest["watermark"] is not None or not last:
         return newest

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def start_session(settings: StreamSettings, runtime: SparkRuntime) -> SparkSessi
     """A new session, or the one that this process already has."""
     os.environ["JAVA_HOME"] = str(runtime.java_home)
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    # Spark 4.2 looks for pandas when it converts values, and warns of version 3; it gets no pandas from us.
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     conf = {
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.extraClassPath": f"{runtime.jars}/*",

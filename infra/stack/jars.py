@@ -22,15 +22,15 @@ from infra.base.errors import SmartmeterError
 from infra.stack.cache import cache_dir
 from infra.stack.ivy import Module, pyspark_jars, retrieve
 
-KAFKA_VERSION = "4.1.1"
+KAFKA_VERSION = "4.4.0"
 REGISTRY_VERSION = "3.3.3"
-SPARK_MODULES_VERSION = "4.1.1"
+SPARK_MODULES_VERSION = "4.2.0"
 
 SETS = {
     "kafka": (
         Module("org.apache.kafka", "kafka_2.13", KAFKA_VERSION),
         # Kafka logs through slf4j 1.7 and is silent without a backend; this is the one its own distribution carries.
-        Module("org.apache.logging.log4j", "log4j-slf4j-impl", "2.24.3"),
+        Module("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.5"),
     ),
     "spark": (
         Module("org.apache.spark", "spark-sql-kafka-0-10_2.13", SPARK_MODULES_VERSION),
