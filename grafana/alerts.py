@@ -81,7 +81,7 @@ GROUP BY target ORDER BY target""",
         title="Messages are unreadable",
         sql=f"""SELECT part AS consumer, max(value_last) - min(value_last) AS messages
 FROM pipeline_metrics_latest
-WHERE {of("set_aside_messages")}
+WHERE {of("unreadable_messages")}
 GROUP BY part ORDER BY part""",
         above=10,
         span_s=900,

@@ -1,4 +1,4 @@
-"""The entry point of the streaming application, what it reports while it runs, and the context for repair."""
+"""The entry point of the streaming application, and the context for repair."""
 
 import json
 import logging
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +22,14 @@ from stream_processing.context import Context
 from stream_processing.grain import Grain, load_grains
 from stream_processing.kafka import Kafka
 from stream_processing.pace import Closing, closings, paces
-from stream_processing.session import SparkRuntime, is_alive, start_session
+from stream_processing.progress import PART, progress_file, read_progress
+from stream_processing.session import SparkRuntime, has_ended, start_session
 from stream_processing.settings import StreamSettings
 
-PART = "stream"
+JVM_ENDED = "Spark's JVM has ended; start `smartmeter stream` again, it resumes where it was"
+JVM_ENDS_WITHIN_S = 5.0
+"""From the first call that fails to the end of the process."""
 events = logging.getLogger(__name__)
-
-
-def progress_file(data_dir: Path) -> Path:
-    """Where the application reports its state, as JSON.
-
-    `at` (seconds since 1970), `closings` by dataset (see `pace`), and `grains`: what `Application.state` returns.
-    """
-    return data_dir / "stream" / "progress.json"
-
-
-def read_progress(data_dir: Path) -> dict[str, Any]:
-    """The application's last report, whether or not it still runs; empty if it never ran."""
-    path = progress_file(data_dir)
-    progress: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return progress
 
 
 def checkpoint_folder(settings: Settings, stream_settings: StreamSettings) -> str:
@@ -56,16 +43,6 @@ def what_closes(data_dir: Path, grains: Mapping[str, Grain], settings: StreamSet
     """By dataset what `pace.closings` returns: from the application's last report, else from these settings."""
     reported: dict[str, dict[str, Any]] = read_progress(data_dir).get("closings", {})
     return {name: Closing(**closing) for name, closing in reported.items()} or closings(grains, paces(grains, settings))
-
-
-def watermark(data_dir: Path) -> datetime | None:
-    """The oldest watermark of any grain in the last report: windows that end later may be open.
-
-    None where a grain has not had a watermark yet.
-    """
-    grains = read_progress(data_dir).get("grains", {})
-    watermarks = [grain["progress"].get("watermark") for grain in grains.values()]
-    return min(map(datetime.fromisoformat, watermarks)) if watermarks and all(watermarks) else None
 
 
 def run_stream(
@@ -85,8 +62,8 @@ def run_stream(
         batches: dict[str, int] = {}
 
         def report(state: dict[str, Any]) -> None:
-            if not is_alive(context.spark):
-                raise SmartmeterError("Spark's JVM has ended; start `smartmeter stream` again, it resumes where it was")
+            if has_ended(context.spark):  # where every query waits to be started again, none would notice
+                raise SmartmeterError(JVM_ENDED)
             for fields in new_batches(state, batches):
                 event(events, "batch", **fields)
             progress = {
@@ -96,7 +73,13 @@ def run_stream(
             }
             write_whole(progress_file(settings.data_dir), json.dumps(progress))
 
-        application.run(stopping.is_set, report)
+        try:
+            application.run(stopping.is_set, report)
+        except Exception as error:
+            # The first call that a dead JVM does not answer raises whatever its place in PySpark raises.
+            if has_ended(context.spark, within_s=JVM_ENDS_WITHIN_S):
+                raise SmartmeterError(JVM_ENDED) from error
+            raise
     tell("stopped")
 
 
@@ -131,5 +114,5 @@ def open_context(settings: Settings, stream_settings: StreamSettings, runtime: S
             grains=load_grains(),
         )
     finally:
-        if is_alive(spark):
+        if not has_ended(spark):
             spark.stop()

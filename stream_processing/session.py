@@ -1,6 +1,7 @@
 """The Spark session: local, on loopback, in UTC, with the Kafka and Avro modules."""
 
 import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,11 @@ def start_session(settings: StreamSettings, runtime: SparkRuntime) -> SparkSessi
     return builder.getOrCreate()
 
 
-def is_alive(spark: SparkSession) -> bool:
-    """False once the JVM behind the session has ended; nothing of the session works from then on."""
+def has_ended(spark: SparkSession, within_s: float = 0.0) -> bool:
+    """Whether the JVM behind the session ends within this time; nothing of the session works from then on."""
     process = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
-    return process.poll() is None
+    try:
+        process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True

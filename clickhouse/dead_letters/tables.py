@@ -101,29 +101,29 @@ def _queue(topics: Collection[str], connection: Connection) -> Table:
 
 def _intake() -> Table:
     # Of headers with one name the last counts: the original may have had such headers before it came here.
-    said = "mapFromArrays(arrayReverse(`_headers.name`), arrayReverse(`_headers.value`)) AS said"
-    redriven = f"said[{literal(REDRIVEN)}]"
+    header = "mapFromArrays(arrayReverse(`_headers.name`), arrayReverse(`_headers.value`)) AS header"
+    redriven = f"header[{literal(REDRIVEN)}]"
     is_note = f"({redriven}) != ''"
     is_original = " AND ".join(f"(NOT startsWith(h.1, {literal(prefix)}))" for prefix in (CONNECT, OWN))
     kept = f"arrayFilter(h -> ({is_original}), arrayZip(`_headers.name`, `_headers.value`))"
     lines = [
         f"if({is_note}, 'redriven', 'letter') AS kind",
-        f"if({is_note}, origin[1], said[{literal(f'{CONNECT}topic')}]) AS topic",
-        f"toInt32OrZero(if({is_note}, origin[2], said[{literal(f'{CONNECT}partition')}])) AS partition",
-        f"toInt64OrZero(if({is_note}, origin[3], said[{literal(f'{CONNECT}offset')}])) AS offset",
+        f"if({is_note}, origin[1], header[{literal(f'{CONNECT}topic')}]) AS topic",
+        f"toInt32OrZero(if({is_note}, origin[2], header[{literal(f'{CONNECT}partition')}])) AS partition",
+        f"toInt64OrZero(if({is_note}, origin[3], header[{literal(f'{CONNECT}offset')}])) AS offset",
         "ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at",
-        f"said[{literal(f'{CONNECT}connector.name')}] AS consumer",
-        f"said[{literal(f'{CONNECT}exception.message')}] AS reason",
+        f"header[{literal(f'{CONNECT}connector.name')}] AS consumer",
+        f"header[{literal(f'{CONNECT}exception.message')}] AS reason",
         "_key AS key",
         "message",
         f"CAST({kept}, {literal(HEADERS)}) AS headers",
-        f"said[{literal(VALUE_FROM)}] AS value_from",
+        f"header[{literal(VALUE_FROM)}] AS value_from",
         "_topic AS letter_topic",
         "_partition AS letter_partition",
         "_offset AS letter_offset",
     ]
     select = ",\n".join(f"    {line}" for line in lines)
-    query = f"WITH\n    {said},\n    splitByChar(':', {redriven}) AS origin\nSELECT\n{select}\nFROM {QUEUE}"
+    query = f"WITH\n    {header},\n    splitByChar(':', {redriven}) AS origin\nSELECT\n{select}\nFROM {QUEUE}"
     return Table(name=INTAKE, target=NAME, query=query)
 
 

@@ -89,14 +89,14 @@ GROUP BY time ORDER BY time"""
 
 LAG_NOW = greatest("lag_messages", "Lag")
 OLDEST = greatest("newest_row_age_s", "Age", condition=AGES_THAT_COUNT)
-UNREADABLE = greatest("set_aside_messages", "Unreadable", "sum")
+UNREADABLE = greatest("unreadable_messages", "Unreadable", "sum")
 LATE = f"""SELECT sum(value_sum) AS "Late" FROM pipeline_metrics_latest WHERE {of("late_rows")} HAVING count() > 0"""
 LATE_ROWS = f"""SELECT $__timeInterval(window_start) AS time, target AS name, sum(value_sum) AS "Late"
 FROM pipeline_metrics_latest
 WHERE {of("late_rows")}
 GROUP BY time, name ORDER BY time, name"""
 REASONS = newest(
-    "set_aside_by_reason_messages", "Reason", "Messages", "concat(replaceOne(part, 'clickhouse-', ''), ': ', target)"
+    "unreadable_by_reason_messages", "Reason", "Messages", "concat(replaceOne(part, 'clickhouse-', ''), ': ', target)"
 ) + (' HAVING "Messages" > 0 ORDER BY "Messages" DESC, "Reason" LIMIT 20')
 PARTS = f"""SELECT part AS "Part", argMax(value_last, window_start) AS "Memory", max(toDateTime(window_end)) AS "Seen"
 FROM pipeline_metrics_latest

@@ -5,6 +5,7 @@ process from another one that later got the same id. Its output goes to `logs/<p
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -42,17 +43,35 @@ def record(data_dir: Path, part: str, process: psutil.Process, address: str = ""
 def this_process_is(data_dir: Path, part: str, name: str) -> Iterator[Callable[[str], None]]:
     """This process is `part` of the data directory while the context lasts; yields what records its address.
 
-    Raises SmartmeterError, with `name` for people, when another process is that already.
+    Raises SmartmeterError, with `name` for people, when another process is that already. Of processes that begin at
+    once one goes on: it holds a lock on `run/<part>.lock`, which the kernel takes back however the process ends.
     """
-    running = find(data_dir, part)
-    if running is not None and running.pid != os.getpid():  # `start` has recorded this one before it came here
-        raise SmartmeterError(f"{name} runs already (process {running.pid}); stop it first")
-    this = psutil.Process()
-    record(data_dir, part, this)
-    try:
-        yield lambda address: record(data_dir, part, this, address)
-    finally:
-        forget(data_dir, part)
+    with lock(data_dir, part) as is_free:
+        running = find(data_dir, part)
+        if running is not None and running.pid != os.getpid():  # `start` has recorded this one before it came here
+            raise SmartmeterError(f"{name} runs already (process {running.pid}); stop it first")
+        if not is_free:
+            raise SmartmeterError(f"{name} is being started by another process; see `smartmeter status`")
+        this = psutil.Process()
+        record(data_dir, part, this)
+        try:
+            yield lambda address: record(data_dir, part, this, address)
+        finally:
+            forget(data_dir, part)
+
+
+@contextlib.contextmanager
+def lock(data_dir: Path, part: str) -> Iterator[bool]:
+    """Hold the lock of `part` while the context lasts; yields whether it is ours."""
+    path = run_file(data_dir, part).with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def recorded_address(data_dir: Path, part: str) -> str:

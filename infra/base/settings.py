@@ -101,8 +101,8 @@ def load_settings(data_dir: Path | None = None, deployment: str | None = None) -
         clickhouse = chosen.clickhouse.model_copy(update={"database": database})
         chosen = chosen.model_copy(update={"clickhouse": clickhouse})
     values.setdefault("kafka_topic", chosen.named(RAW_TOPIC))
-    own = {"stack_dir": folder, "data_dir": state_dir(folder, chosen), "deployment": chosen}
-    return Settings.model_validate({**values, **own})
+    places = {"stack_dir": folder, "data_dir": state_dir(folder, chosen), "deployment": chosen}
+    return Settings.model_validate({**values, **places})
 
 
 def stack_folder(data_dir: Path | None) -> Path:

@@ -32,9 +32,10 @@ def command(dataset: tuple[str, ...], as_json: bool, where: Where) -> None:
     if unknown := sorted(set(dataset) - datasets.keys()):
         raise click.UsageError(f"no dataset is named {', '.join(unknown)}: there are {', '.join(datasets)}")
     with closing(connect(settings, reader=True)) as client:
-        found = {name: checksum(datasets[name], name, query_with(client)) for name in dataset or datasets}
+        checksums = {name: checksum(datasets[name], name, query_with(client)) for name in dataset or datasets}
     if as_json:
-        click.echo(json.dumps({name: {"rows": one.rows, "hash": f"{one.hash:016x}"} for name, one in found.items()}))
+        numbers = {name: {"rows": merged.rows, "hash": f"{merged.hash:016x}"} for name, merged in checksums.items()}
+        click.echo(json.dumps(numbers))
         return
-    for name, one in found.items():
-        click.echo(f"{name}: {one}")
+    for name, merged in checksums.items():
+        click.echo(f"{name}: {merged}")

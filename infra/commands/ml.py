@@ -165,18 +165,19 @@ def evaluate(
         parameters = from_options(ForestParameters, trees=trees, seed=seed)
         with progress_line() as line:
             line.step(f"injecting anomalies into {csv}")
-            found = on_injected(injected(csv, test_csv, options, seeds, seed), parameters, spark_runtime(), line.step)
-        importance = found.figures["model"]["importance"]
+            samples = injected(csv, test_csv, options, seeds, seed)
+            evaluation = on_injected(samples, parameters, spark_runtime(), line.step)
+        importance = evaluation.figures["model"]["importance"]
     else:
         model = newest(where.state_dir(), version)
-        found = on_table(model, *read_table(where.settings(), max_windows))
+        evaluation = on_table(model, *read_table(where.settings(), max_windows))
         importance = model.manifest["importance"]
     page = output or where.state_dir() / "reports" / "ml-evaluate.html"
-    write_page(found, importance, page)
+    write_page(evaluation, importance, page)
     if as_json:
-        click.echo(json.dumps({**found.figures, "page": str(page)}, indent=2))
+        click.echo(json.dumps({**evaluation.figures, "page": str(page)}, indent=2))
         return
-    print_metrics(found.figures["metrics"], stdout_console())
+    print_metrics(evaluation.figures["metrics"], stdout_console())
     click.echo(f"plots: {page}")
 
 

@@ -31,9 +31,9 @@ def command(where: Where, as_json: bool) -> None:
     datasets = load_deployed(settings)
     where.tell_deployment(settings)
     services = Services(settings)
-    found = plan.make_plan(datasets, services.connection, services.read(datasets))
+    differences = plan.make_plan(datasets, services.connection, services.read(datasets))
     if as_json:
-        click.echo(json.dumps(plan.as_json(found), indent=2))
+        click.echo(json.dumps(plan.as_json(differences), indent=2))
     else:
-        print_plan(found, stdout_console(highlight=False))
-    sys.exit(found.exit_code)
+        print_plan(differences, stdout_console(highlight=False))
+    sys.exit(differences.exit_code)

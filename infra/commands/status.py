@@ -26,9 +26,9 @@ def command(where: Where, as_json: bool) -> None:
     from infra.operations.status import overview
     from infra.operations.status_table import print_overview
 
-    told = overview(where.data_dir, where.deployment)
+    system = overview(where.data_dir, where.deployment)
     if as_json:
-        click.echo(json.dumps(told.as_json(), indent=2))
+        click.echo(json.dumps(system.as_json(), indent=2))
     else:
-        print_overview(told)
-    sys.exit(0 if all(part.state == "running" for part in told.parts) else 1)
+        print_overview(system)
+    sys.exit(0 if all(part.state == "running" for part in system.parts) else 1)

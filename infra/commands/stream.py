@@ -31,7 +31,8 @@ def command(where: Where) -> None:
 
     from infra.base.events import configure
     from infra.stack.spark import spark_runtime
-    from stream_processing.run import PART, run_stream
+    from stream_processing.progress import PART
+    from stream_processing.run import run_stream
     from stream_processing.settings import stream_settings
 
     configure(PART)

@@ -125,8 +125,8 @@ class Services:
 
     def _topics(self, datasets: Iterable[Dataset]) -> dict[str, Topic]:
         try:
-            found = self._kafka.list_topics(timeout=ADMIN_TIMEOUT_S).topics
-            topics = {name: topic.partitions for name, topic in found.items() if not name.startswith("__")}
+            metadata = self._kafka.list_topics(timeout=ADMIN_TIMEOUT_S).topics
+            topics = {name: topic.partitions for name, topic in metadata.items() if not name.startswith("__")}
             declared = declared_topics(datasets, self._settings.deployment.kafka)
             resources = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in declared if topic.name in topics]
             answers = self._kafka.describe_configs(resources) if resources else {}
@@ -144,12 +144,12 @@ class Services:
     def _enter_database(self) -> bool:
         """Work in the deployment's database from now on, if it is there; whether it is."""
         try:
-            found = self._clickhouse.query(f"SELECT 1 FROM system.databases WHERE name = {literal(self._database)}")
+            databases = self._clickhouse.query(f"SELECT 1 FROM system.databases WHERE name = {literal(self._database)}")
         except ClickHouseError as error:
             raise SmartmeterError(f"ClickHouse did not say what databases it has: {error}") from error
-        if found.result_rows:
+        if databases.result_rows:
             self._clickhouse.database = self._database
-        return bool(found.result_rows)
+        return bool(databases.result_rows)
 
     def _wait_for(self, answers: Mapping[Any, Any], done_already: int | None = None) -> None:
         for future in answers.values():

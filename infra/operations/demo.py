@@ -27,8 +27,8 @@ from infra.operations.metrics.run import PART as METRICS
 from infra.stack import processes
 from infra.stack.stack import DEFAULT_PORTS, Stack
 from ml.predict import PART as PREDICT
-from stream_processing.run import PART as STREAM
-from stream_processing.run import read_progress
+from stream_processing.progress import PART as STREAM
+from stream_processing.progress import read_progress
 
 MARKER = "demo"
 SMARTMETER = Path(sys.executable).with_name("smartmeter")

@@ -27,8 +27,9 @@ from schemas.manifest import RAW, Dataset, load_deployed
 from stream_processing.context import Context
 from stream_processing.framing import message, spark_type
 from stream_processing.grain import Grain, load_grains
+from stream_processing.progress import PART, read_progress, watermark
 from stream_processing.repair import Span, repair
-from stream_processing.run import PART, open_context, read_progress, watermark, what_closes
+from stream_processing.run import open_context, what_closes
 from stream_processing.schema_ids import SchemaIds
 from stream_processing.settings import StreamSettings
 

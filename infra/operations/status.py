@@ -10,9 +10,9 @@ from typing import Any
 from infra.base.clickhouse_client import UNANSWERED
 from infra.base.errors import SmartmeterError, first_line
 from infra.base.settings import load_settings
+from infra.operations.last_verification import last_verification
 from infra.operations.metrics.figures import Figure
 from infra.operations.metrics.sources import Gathered, Sources
-from infra.operations.verify import last_verification
 from infra.stack.stack import PartStatus, Stack
 from schemas.manifest import RAW
 
@@ -90,7 +90,7 @@ def _told(data_dir: Path, parts: Sequence[PartStatus], gathered: Gathered, late:
         lag=sorted((f.part, f.target, int(f.value)) for f in _of(figures, "lag_messages")),
         newest_row_age_s={f.target: f.value for f in _of(figures, "newest_row_age_s")},
         late=late,
-        unreadable={f.part: int(f.value) for f in _of(figures, "set_aside_messages") if f.value}
+        unreadable={f.part: int(f.value) for f in _of(figures, "unreadable_messages") if f.value}
         if "clickhouse" in answered
         else None,
         dead_letters={f.target: int(f.value) for f in _of(figures, "dead_letter_messages")} or None,

@@ -1,21 +1,17 @@
 """Verification of the deployment that the settings name."""
 
-import json
 import threading
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from clickhouse.verify.report import as_json
 from clickhouse.verify.run import Report, Verification
 from infra.base.clickhouse_client import connect, query_with
-from infra.base.files import write_whole
 from infra.base.log import Log
 from infra.base.query import ResultRows
 from infra.base.settings import Settings
 from infra.operations.closed import closed_before
+from infra.operations.last_verification import keep
 from schemas.manifest import load_deployed
 from schemas.registry import Registry
 from stream_processing.grain import load_grains
@@ -39,20 +35,5 @@ def verify(settings: Settings, wait_s: float, progress: Callable[[str], None]) -
     with Log(settings.kafka) as log:
         registry = Registry(settings.schema_registry_url)
         report = Verification(datasets, query, log, registry, partial(closed_before, closings), progress).run(wait_s)
-    _keep(settings.data_dir, report)
+    keep(settings.data_dir, as_json(report))
     return report
-
-
-def last_verification(data_dir: Path) -> dict[str, Any] | None:
-    """The report of the last verification here as plain values, with `at` (seconds since 1970); None without one."""
-    path = _file(data_dir)
-    report: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return report
-
-
-def _keep(data_dir: Path, report: Report) -> None:
-    write_whole(_file(data_dir), json.dumps({"at": time.time(), **as_json(report)}, indent=2) + "\n")
-
-
-def _file(data_dir: Path) -> Path:
-    return data_dir / "verify" / "last.json"

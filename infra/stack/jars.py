@@ -144,11 +144,11 @@ def verify(path: Path, file: Locked) -> None:
     """Raise SmartmeterError, and remove the file, unless its SHA-256 is the locked one."""
     if not path.exists():
         raise SmartmeterError(f"{file.module} was not delivered: run it again, or check the mirror that is in use")
-    found = sha256_of(path)
-    if found != file.sha256:
+    actual = sha256_of(path)
+    if actual != file.sha256:
         path.unlink()
         raise SmartmeterError(
-            f"{path.name} is not the file that is locked: expected SHA-256 {file.sha256}, found {found}; it was "
+            f"{path.name} is not the file that is locked: expected SHA-256 {file.sha256}, found {actual}; it was "
             "removed. Run it again; if it happens again, do not trust the network or mirror that it came from"
         )
 

@@ -253,9 +253,9 @@ def choose_ports(remembered: Mapping[str, int], wanted: Mapping[str, int], start
     ports = {**remembered, **wanted}
     unset = [name for name, port in ports.items() if port == 0]
     ports |= dict(zip(unset, free_ports(len(unset)), strict=True))
-    for (one, port), (other, other_port) in itertools.combinations(ports.items(), 2):
+    for (name, port), (other, other_port) in itertools.combinations(ports.items(), 2):
         if port == other_port:
-            raise SmartmeterError(f"--{one}-port and --{other}-port are both {port}: give each its own")
+            raise SmartmeterError(f"--{name}-port and --{other}-port are both {port}: give each its own")
     return ports
 
 

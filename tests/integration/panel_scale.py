@@ -189,8 +189,12 @@ def figures(run: Run, scale: Scale) -> None:
         ("batch_duration_s", stream, durations),
         ("state_bytes", stream, sizes),
         ("late_rows", stream, "if(cityHash64(at, target) % 700 = 0, 3, 0)"),
-        ("set_aside_messages", [(f"clickhouse-{name}", "") for name in TABLES], unreadable),
-        ("set_aside_by_reason_messages", [("clickhouse-raw_data", "Message with schema id … has no magic byte")], "25"),
+        ("unreadable_messages", [(f"clickhouse-{name}", "") for name in TABLES], unreadable),
+        (
+            "unreadable_by_reason_messages",
+            [("clickhouse-raw_data", "Message with schema id … has no magic byte")],
+            "25",
+        ),
         ("schema_versions", [("registry", f"{name}-value") for name in TABLES], "if(target = 'raw_data-value', 2, 1)"),
         ("resident_bytes", parts, "300e6 + cityHash64(part) % 900000000"),
     ]

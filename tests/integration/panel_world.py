@@ -133,9 +133,9 @@ def _metrics() -> Iterator[Row]:
         yield metric("batch_duration_s", "stream", "meter_30s", at, 1.5, 2.5)
         yield metric("state_bytes", "stream", "meter_30s", at, 4e6)
         yield metric("late_rows", "stream", "meter_30s", at, 1.0, 0.0)
-        yield metric("set_aside_messages", "clickhouse-raw_data", "smart-meter-data", at, float(number))
-        yield metric("set_aside_by_reason_messages", "clickhouse-raw_data", "no magic byte", at, float(number))
-        yield metric("set_aside_by_reason_messages", "clickhouse-raw_data", "cut off", at, 3.0)
+        yield metric("unreadable_messages", "clickhouse-raw_data", "smart-meter-data", at, float(number))
+        yield metric("unreadable_by_reason_messages", "clickhouse-raw_data", "no magic byte", at, float(number))
+        yield metric("unreadable_by_reason_messages", "clickhouse-raw_data", "cut off", at, 3.0)
         yield metric("resident_bytes", "kafka", "", at, 3e8)
 
 

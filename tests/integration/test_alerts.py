@@ -36,7 +36,7 @@ def figures() -> Iterator[Row]:
         yield world.metric("newest_row_age_s", "clickhouse", "pipeline_metrics", at, 3.0)
         yield world.metric("newest_row_age_s", "clickhouse", "late_readings", at, 9e6)
         minutes = max(0, min(15, int((at - ILL) / MINUTE) + 15))
-        yield world.metric("set_aside_messages", part, "", at, 100.0 * minutes)
+        yield world.metric("unreadable_messages", part, "", at, 100.0 * minutes)
 
 
 def meters() -> tuple[list[Row], list[Row]]:

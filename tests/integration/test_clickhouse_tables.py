@@ -170,7 +170,7 @@ def test_what_cannot_be_read_is_kept_with_its_position(own_trial: Trial) -> None
     assert found == [(i, message.hex().upper(), own_trial.readings, 0, 1) for i, message in bad.items()]
 
 
-def test_what_is_out_of_contract_is_set_aside_by_name_and_stops_nothing(own_trial: Trial) -> None:
+def test_what_is_out_of_contract_is_unreadable_by_name_and_stops_nothing(own_trial: Trial) -> None:
     """Whatever Avro can hold: verify, the stream and the table decide alike what counts."""
     encoder = own_trial.encoder(own_trial.readings, 1)
     out_of_contract = {
@@ -193,7 +193,7 @@ def test_sums_of_38_digits_are_exact(settings: Settings) -> None:
     assert int(rows[0][0]) == 10**38 - 1
 
 
-def test_a_message_of_another_dataset_is_set_aside(own_trial: Trial) -> None:
+def test_a_message_of_another_dataset_is_unreadable(own_trial: Trial) -> None:
     """Fields that its schema lacks would be zeros otherwise: a reading of 0 kW in 1970."""
     dataset = own_trial.datasets[own_trial.trend]
     foreign = own_trial.encoder(own_trial.trend, 1)
@@ -204,7 +204,7 @@ def test_a_message_of_another_dataset_is_set_aside(own_trial: Trial) -> None:
 
 
 def test_a_schema_that_is_no_avro_stops_nothing(own_trial: Trial, settings: Settings) -> None:
-    """Its messages are set aside; were they taken for a registry that is down, reading would wait for ever."""
+    """Its messages are unreadable; were they taken for a registry that is down, reading would wait for ever."""
     registry = Registry(settings.schema_registry_url)
     other = parse_record(
         json.dumps(
@@ -225,7 +225,7 @@ def test_a_schema_that_is_no_avro_stops_nothing(own_trial: Trial, settings: Sett
 
 
 def test_reading_waits_for_a_registry_that_is_down(own_trial: Trial, stack: Stack, settings: Settings) -> None:
-    """Not one good message is set aside: the schema is asked for again until the registry answers."""
+    """No readable message becomes unreadable: the schema is asked for again until the registry answers."""
     registry = Registry(settings.schema_registry_url)
     unseen = parse_record(
         own_trial.datasets[own_trial.readings].versions[1].schema.replace('"name": "MeterEvent"', '"name": "Unseen"'),

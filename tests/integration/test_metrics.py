@@ -26,7 +26,7 @@ from infra.cli import cli
 from infra.operations.metrics.run import PART
 from infra.stack import processes
 from infra.stack.stack import Stack
-from stream_processing.run import progress_file
+from stream_processing.progress import progress_file
 from tests.patience import PATIENCE_S
 
 SMARTMETER = str(Path(sys.executable).with_name("smartmeter"))
@@ -103,10 +103,10 @@ def test_every_source_is_told_to_prometheus(port: int) -> None:
     assert told["schema_versions", "registry", "smart-meter-data-value"] == 2
     assert told["state_bytes", "stream", "meter_30s"] == 4096
     assert told["resident_bytes", "kafka", ""] > 2**20
-    assert told["set_aside_messages", "clickhouse-raw_data", ""] == 0
+    assert told["unreadable_messages", "clickhouse-raw_data", ""] == 0
 
 
-def test_lag_and_what_was_set_aside_follow_the_log(settings: Settings, port: int) -> None:
+def test_lag_and_what_was_unreadable_follow_the_log(settings: Settings, port: int) -> None:
     before = scrape(port)["end_offset_messages", "kafka", settings.kafka_topic]
     producer = Producer({"bootstrap.servers": settings.kafka_brokers})
     for number in range(7):
@@ -115,14 +115,14 @@ def test_lag_and_what_was_set_aside_follow_the_log(settings: Settings, port: int
 
     def told() -> bool:
         now = scrape(port)
-        return now.get(("set_aside_messages", "clickhouse-raw_data", "")) == 7
+        return now.get(("unreadable_messages", "clickhouse-raw_data", "")) == 7
 
-    until(told, "seven messages to be set aside and told", WITHIN_S)
+    until(told, "seven unreadable messages to be counted", WITHIN_S)
     now = scrape(port)
     assert now["end_offset_messages", "kafka", settings.kafka_topic] == before + 7
     assert now["lag_messages", "clickhouse-raw_data", settings.kafka_topic] == 0
     assert now["lag_messages", "stream-meter_30s", settings.kafka_topic] == before + 7
-    (reason,) = [key for key in now if key[0] == "set_aside_by_reason_messages"]
+    (reason,) = [key for key in now if key[0] == "unreadable_by_reason_messages"]
     assert now[reason] == 7, "seven reasons that differ in digits alone are one"
 
 

@@ -400,7 +400,7 @@ EXPECTED: dict[str, Callable[[Chosen], list[list[Any]]]] = {
     "Furthest behind": lambda _: [[max(last_of("lag_messages", "part").values())]],
     "Oldest table": lambda _: [[last_of("newest_row_age_s", "target")[("meter_minute_trend",)]]],
     "Late rows": lambda _: [[float(len(figures_of("late_rows")))]],
-    "Unreadable messages": lambda _: [[sum(last_of("set_aside_messages", "part").values())]],
+    "Unreadable messages": lambda _: [[sum(last_of("unreadable_messages", "part").values())]],
     "Readings per second": expected_rate,
     "Lag by consumer": figures("lag_messages", label="part"),
     "Spark batch duration": figures("batch_duration_s"),
@@ -411,7 +411,7 @@ EXPECTED: dict[str, Callable[[Chosen], list[list[Any]]]] = {
     ],
     "Unreadable messages by reason": lambda _: [
         [f"{part.removeprefix('clickhouse-')}: {reason}", messages]
-        for (part, reason), messages in last_of("set_aside_by_reason_messages", "part", "target").items()
+        for (part, reason), messages in last_of("unreadable_by_reason_messages", "part", "target").items()
     ],
     "Registry versions": lambda _: [[*key, found] for key, found in last_of("schema_versions", "target").items()],
     "Parts": lambda _: [[part, size, END] for (part,), size in last_of("resident_bytes", "part").items()],

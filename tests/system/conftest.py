@@ -9,15 +9,18 @@ import pytest
 from infra.base.settings import Settings
 from tests.system.csv_day import write_day
 
+LONGEST_S = 2700
+"""Of one test, on a machine where every core is busy ten times over."""
 ELSEWHERE = "America/St_Johns"
 """The zone of commands, half an hour off every hour of the servers': nothing may depend on it."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What stands in this folder needs the real parts, and is marked so."""
+    """What stands in this folder needs the real parts, and is marked so; a demo or a README takes minutes, or many."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.integration)
+            item.add_marker(pytest.mark.timeout(LONGEST_S))
 
 
 @pytest.fixture(scope="session", autouse=True)

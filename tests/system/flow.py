@@ -22,8 +22,8 @@ from infra.operations.metrics.run import PART as METRICS
 from infra.operations.verify import verify
 from infra.stack import processes
 from infra.stack.stack import Stack
-from stream_processing.run import PART as STREAM
-from stream_processing.run import read_progress
+from stream_processing.progress import PART as STREAM
+from stream_processing.progress import read_progress
 
 SMARTMETER = str(Path(sys.executable).with_name("smartmeter"))
 SILENCE_S = 300.0
@@ -76,6 +76,15 @@ class System:
         for member in family:
             member.kill()
         psutil.wait_procs(family, timeout=60)
+
+    def kill_jvm(self) -> str:
+        """kill -9 of Spark's JVM alone; gives what the stream, which then ends by itself, wrote to its log."""
+        stream = parts.find(self.data_dir, STREAM)
+        assert stream is not None
+        for child in stream.children(recursive=True):
+            child.kill()
+        until(lambda: parts.has_ended(stream), "the stream to end after its JVM", SILENCE_S)
+        return processes.log_tail(self.data_dir, STREAM)
 
     def command(self, *arguments: str, check: bool = True) -> Result:
         """Run `smartmeter ARGUMENTS` to its end, in this process: those that need Spark share one JVM."""

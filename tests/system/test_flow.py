@@ -23,7 +23,8 @@ from schemas.avro import Record, parse_record
 from schemas.codec import Encoder
 from schemas.manifest import load_datasets
 from schemas.registry import Registry
-from stream_processing.run import read_progress
+from stream_processing.progress import read_progress
+from stream_processing.run import JVM_ENDED
 from tests.messy import Mess, send
 from tests.system.flow import SILENCE_S, System
 from tests.system.noise import NOISE
@@ -142,10 +143,11 @@ def test_killed_in_the_middle_of_a_backfill_and_started_again_ends_verified(syst
     simulate = system.begin("simulate", *span, "--rate-limit", "2000")
     try:
         system.await_read(already + 2000)
-        system.kill(part)
         if part == "stream":
+            assert JVM_ENDED in system.kill_jvm()
             system.start_stream()
         else:
+            system.kill(part)
             system.stack.up()
         assert simulate.wait(timeout=SILENCE_S) == 0
     finally:

@@ -27,7 +27,7 @@ def lines(monkeypatch: pytest.MonkeyPatch, form: str) -> list[str]:
     configure("stream", output)
     log = logging.getLogger("stream_processing.run")
     event(log, "batch", grain="meter_30s", rows=5000, batch_s=1.23456789, **{"smart-meter-data/0": 48210})
-    event(log, "set aside", logging.WARNING, reason='no "magic"\nbyte', offset=7, topic="")
+    event(log, "unreadable", logging.WARNING, reason='no "magic"\nbyte', offset=7, topic="")
     logging.getLogger("py4j.clientserver").info("a library's chatter")
     try:
         raise ValueError("broken")
@@ -44,7 +44,7 @@ def test_lines_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
         r"grain=meter_30s rows=5000 batch_s=1\.23457 smart-meter-data/0=48210",
         first,
     )
-    assert second.endswith(r'WARNING stream set aside reason="no \"magic\"\nbyte" offset=7 topic=""')
+    assert second.endswith(r'WARNING stream unreadable reason="no \"magic\"\nbyte" offset=7 topic=""')
     assert "ValueError: broken" in third, "a stack is one line too"
 
 

@@ -98,6 +98,21 @@ def test_a_part_that_another_process_is_cannot_be_taken(data_dir: Path) -> None:
     assert find(data_dir, "stream") == other
 
 
+def test_of_two_that_begin_at_once_one_goes_on(data_dir: Path) -> None:
+    """The other has looked for a record before the first wrote one."""
+    with (
+        parts.lock(data_dir, "stream") as is_ours,
+        pytest.raises(SmartmeterError, match="the stream is being started by another process"),
+        this_process_is(data_dir, "stream", "the stream"),
+    ):
+        pass
+    assert is_ours
+    with this_process_is(data_dir, "stream", "the stream"), parts.lock(data_dir, "stream") as is_free:
+        assert not is_free
+    with parts.lock(data_dir, "stream") as is_free:
+        assert is_free, "the lock outlives what it stood for"
+
+
 def test_what_does_not_end_when_asked_is_killed_with_its_children(data_dir: Path) -> None:
     process = start(data_dir, "stubborn", python(STUBBORN))
     until(lambda: says(data_dir, "stubborn", "child") and says(data_dir, "stubborn", "ready"), "both to run", 30)

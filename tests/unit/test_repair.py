@@ -11,7 +11,7 @@ from infra.base.log import Entry, Extent, Log
 from infra.base.settings import Settings
 from infra.operations.metrics.figures import stream_lag
 from infra.operations.repair import stream_behind
-from stream_processing.run import progress_file
+from stream_processing.progress import progress_file
 
 EXTENTS = [Extent(0, 0, 10), Extent(1, 3, 5)]
 

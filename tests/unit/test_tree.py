@@ -3,6 +3,8 @@
 import ast
 import importlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,3 +128,10 @@ def test_imports_go_down(path: Path) -> None:
     assert climbing == [], f"{module} is on floor {FLOORS[below]}"
     if FLOORS[below] == "base":
         assert [name for name in imports(path) if not name.startswith("infra.base")] == []
+
+
+@pytest.mark.parametrize("module", ["infra.operations.status", "infra.operations.metrics.run", "producers.run"])
+def test_what_only_looks_or_sends_loads_no_spark(module: str) -> None:
+    """Spark's Python package costs a second of CPU and 60 MB in every process that imports it."""
+    code = f"import sys, {module}; sys.exit('pyspark' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0

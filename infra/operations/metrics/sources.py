@@ -21,7 +21,7 @@ from ml.progress import progress_file
 from ml.progress import read_progress as predicted
 from schemas.manifest import Dataset, load_deployed
 from schemas.registry import Registry
-from stream_processing.run import read_progress
+from stream_processing.progress import read_progress
 
 KAFKA_TIMEOUT_S = 3.0
 FEATURES = "anomaly_prediction_features"
@@ -128,9 +128,9 @@ class Sources:
         totals = dict.fromkeys(applied, 0)
         for name, reason, count in unreadable:
             totals[name] += count
-            figures.append(Figure("set_aside_by_reason_messages", consumer_group(self._datasets[name]), reason, count))
+            figures.append(Figure("unreadable_by_reason_messages", consumer_group(self._datasets[name]), reason, count))
         figures += [
-            Figure("set_aside_messages", consumer_group(self._datasets[name]), "", count)
+            Figure("unreadable_messages", consumer_group(self._datasets[name]), "", count)
             for name, count in totals.items()
         ]
         if DEAD_LETTERS in self._tables:
