@@ -21,7 +21,9 @@ SLICE_READINGS = 4_000_000
 """Readings that one query recomputes from, at most, where no single meter or building has more."""
 READINGS = "FROM raw_data_latest"
 """How the files in `expected` name their one source."""
-REPAIR = "; `smartmeter repair --late` recomputes the window"
+REPAIR = (
+    "; `smartmeter repair --late` recomputes the window, unless the stream has yet to read it (`smartmeter status`)"
+)
 SENTENCES = {
     "missing": f"is not in the table, though its time is over{REPAIR}",
     "incomplete": f"has fewer events than there are readings{REPAIR}",

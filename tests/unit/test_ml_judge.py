@@ -134,6 +134,21 @@ def test_windows_in_order_are_judged_once_and_repeats_not_at_all() -> None:
     assert serving.judge.late_meters == 0
 
 
+def test_equal_rows_that_come_again_at_later_offsets_are_not_judged_again() -> None:
+    """A repair or a replay that changes nothing gives no new result; one with newer readings gives one."""
+    log = as_log(simulated_windows(3, 6))
+    serving = Serving(log)
+    serving.feed(len(log))
+    last = log.chosen(np.arange(len(log) - 5, len(log)))
+    moved = FeatureRows(**{**vars(last), "offset": last.offset + 1000, "produced_at_ms": last.produced_at_ms + 10**6})
+    newer = FeatureRows(**{**vars(moved), "offset": moved.offset + 1000, "version_low": moved.version_low + 1})
+    counts = [
+        sum(len(suspects["v"].rows) for suspects in serving.judge.judge(rows, {"v": PROFILE}))
+        for rows in (moved, newer, newer)
+    ]
+    assert counts == [0, 5, 0]
+
+
 def test_a_correction_judges_anew_only_what_it_changed() -> None:
     log = as_log(simulated_windows(2, 6))
     serving = Serving(log)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clickhouse.checksum import checksum
 from clickhouse.ddl import EXAMPLE, create_statement, tables
 from clickhouse.front import library
 from infra.base.query import Query, ResultRows
@@ -187,3 +188,15 @@ def test_the_engine_keeps_of_two_readings_the_one_that_came_into_the_log_last(qu
 
 def _version(message: Message) -> int:
     return row_version(READINGS, {}, START_MS + message.at_ms, message.partition, message.offset)
+
+
+def test_a_checksum_is_of_what_rows_say(query: Query) -> None:
+    """The same rows, resting on the same readings at other places in a log."""
+    copy = replace(TREND, name="meter_minute_copy")
+    query(create_statement(replace(tables(copy, EXAMPLE)[0], ttl="")))
+    fields = ", ".join(f.name for f in TREND.latest.fields if f.name != "content_version")
+    query(f"INSERT INTO {copy.name} ({fields}, offset) SELECT {fields}, offset + 7 FROM {TREND.name} FINAL")
+    sums = [checksum(TREND, name, query) for name in (TREND.name, copy.name)]
+    assert sums[0] == sums[1] and sums[0].rows > 0
+    query(f"INSERT INTO {copy.name} ({fields}) SELECT {fields.replace('meter_id', 'meter_id + 1000')} FROM {copy.name}")
+    assert checksum(TREND, copy.name, query) != sums[0]
