@@ -24,6 +24,7 @@ from infra.base.deployment import Deployment, KafkaDeployment, Partitions
 from infra.base.kafka_connection import KafkaConnection
 from schemas.avro import ContractError, Field
 from schemas.manifest import Dataset, deployed, load_datasets
+from schemas.order import row_version_sql
 
 SQL_FOLDER = Path(__file__).parent / "sql"
 INSTANT = "DateTime64(3, 'UTC')"
@@ -207,21 +208,18 @@ def _stored(dataset: Dataset) -> Table:
         Column(f.name, _stored_type(f), f.doc + (f" Unit: {f.unit}." if f.unit else ""), _codec(f))
         for f in dataset.latest.fields
     )
-    version = dataset.version_by
-    if version != "offset":
-        # Between equal counts the later message counts, in whatever order the two were inserted.
-        later = f"bitShiftLeft(toInt128({version}), 64) + offset"
-        row_version = Column("row_version", "Int128", f"By {version}, then by offset.", "ZSTD(1)", later)
-        columns, version = (*columns, *POSITION, row_version), row_version.name
-    else:
-        columns = (*columns, *POSITION)
+    kind, order = (
+        ("Int128", "log time, partition") if dataset.version_by == "offset" else ("Int256", "what it rests on")
+    )
+    comment = f"Of a key's rows the greatest counts: by {order}, offset."
+    row_version = Column("row_version", kind, comment, "ZSTD(1)", row_version_sql(dataset))
     return Table(
         name=names(dataset.name).table,
-        columns=columns,
+        columns=(*columns, *POSITION, row_version),
         # The key begins with the meter: without this, what is asked about the last minutes reads every meter's last
         # granule in the largest part, which holds nothing of them.
         indexes={"by_time": BY_TIME} if "window_start" in dataset.order_by[1:] else {},
-        engine=f"ReplacingMergeTree({version})",
+        engine=f"ReplacingMergeTree({row_version.name})",
         order_by=", ".join(dataset.order_by),
         ttl=_ttl(dataset),
         comment=dataset.description,

@@ -1,8 +1,9 @@
-"""What the stream missed: readings that came after their window was closed, found by comparing counts.
+"""What the stream missed: readings that came, or were corrected, after their window was closed.
 
-raw_data holds every reading, and each row of an aggregate says how many readings it counts. If a closed window's rows
-count fewer, readings were late, or a part of the stream ran without its state; `smartmeter repair --late` recomputes
-there. Everything is SQL over the merged views: the functions write it and read the answers.
+raw_data holds every reading, and each row of an aggregate says which readings it knows. If a closed window's rows know
+less than what they are made of, readings were late or corrected, or a part of the stream ran without its state;
+`smartmeter repair --late` recomputes there. Everything is SQL over the merged views: the functions write it and read
+the answers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,14 @@ from datetime import UTC, datetime, timedelta
 from clickhouse.ddl import names
 from infra.base.query import Query
 from schemas.manifest import RAW, Dataset
+from schemas.order import CONTENT_VERSION, RANK_SQL, READING_TIME
 
 HOUR = timedelta(hours=1)
 FIRST_STATS = "meter_stats_30s"
 BUCKET = 20_000
 """Offsets are looked at in buckets of so many."""
 EXTENTS_MAX = 8
+VERSION = f"toDecimal128(ifNull({CONTENT_VERSION}, 0), 0)"
 
 
 @dataclass(frozen=True)
@@ -33,30 +36,36 @@ class LateReadings:
 
 
 def newest_reading(query: Query, before: datetime | None = None) -> datetime | None:
-    """The time of the newest reading, or of the newest before an instant; None where there is none."""
+    """The newest time that a reading proves (`READING_TIME`), or the newest timestamp before an instant; None where
+    there is none."""
+    time = READING_TIME if before is None else "timestamp"
     [(count, newest_ms)] = query(
-        f"SELECT count(), toUnixTimestamp64Milli(max(timestamp)) FROM {RAW} WHERE {_between(None, before)}"
+        f"SELECT count(), toUnixTimestamp64Milli(max({time})) FROM {RAW} WHERE {_between(None, before)}"
     )
     return datetime.fromtimestamp(newest_ms / 1000, UTC) if count else None
 
 
-def late_readings(query: Query, closed_before: datetime) -> list[LateReadings]:
-    """By meter and hour, what meter_stats_30s lacks of the windows that end by `closed_before`."""
+def late_readings(
+    query: Query, raw: Dataset, stats: Dataset, closed_before: datetime, now: datetime | None = None
+) -> list[LateReadings]:
+    """By meter and hour, how many readings the first dataset's rows lack of the windows that end by `closed_before`."""
     end_ms = _whole_windows_ms(closed_before, timedelta(seconds=30))
     rows = query(
         f"""
         SELECT meter_id, max(building_id), toUnixTimestamp(hour), sum(readings) AS raw, raw - sum(counted) AS late
         FROM
         (
-            SELECT meter_id, building_id, toStartOfHour(timestamp) AS hour, count() AS readings, 0 AS counted
+            SELECT
+                meter_id, building_id, toStartOfHour(timestamp) AS hour, count() AS readings, 0 AS counted,
+                min(produced_at) AS oldest
             FROM {names(RAW).latest} WHERE timestamp < fromUnixTimestamp64Milli({end_ms})
             GROUP BY meter_id, building_id, hour
             UNION ALL
-            SELECT meter_id, building_id, toStartOfHour(window_start) AS hour, 0, sum(event_count)
-            FROM {names(FIRST_STATS).latest} WHERE window_end <= fromUnixTimestamp64Milli({end_ms})
+            SELECT meter_id, building_id, toStartOfHour(window_start) AS hour, 0, sum(event_count), NULL
+            FROM {names(stats.name).latest} WHERE window_end <= fromUnixTimestamp64Milli({end_ms})
             GROUP BY meter_id, building_id, hour
         )
-        GROUP BY meter_id, hour HAVING late > 0 ORDER BY hour, meter_id"""
+        GROUP BY meter_id, hour HAVING late > 0 AND {_kept(raw, stats, now)} ORDER BY hour, meter_id"""
     )
     return [
         LateReadings(meter, building, datetime.fromtimestamp(hour, UTC), int(raw), int(late))
@@ -64,25 +73,66 @@ def late_readings(query: Query, closed_before: datetime) -> list[LateReadings]:
     ]
 
 
-def incomplete_hours(query: Query, dataset: Dataset, closed_before: datetime, window: timedelta) -> set[datetime]:
-    """Hours in which the closed windows of an aggregate count fewer readings than meter_stats_30s does."""
-    end_ms = _whole_windows_ms(closed_before, window)
-    key = dataset.order_by[0]
+@dataclass(frozen=True)
+class Made:
+    """How a dataset's rows are made: of `source`'s, by `window`, with those up to `context` before it."""
+
+    dataset: Dataset
+    source: Dataset
+    window: timedelta
+    context: timedelta = timedelta()
+
+
+def stale_hours(query: Query, made: Made, closed_before: datetime, now: datetime | None = None) -> set[datetime]:
+    """Hours in which closed windows of a dataset know less than the rows that they are made of.
+
+    A row says what it knows by its `content_version`: it is less than the sum of its source's where a reading is
+    missing, and where one was corrected. A row that knows more, of a meter that has since moved away, is not stale:
+    to recompute it would change nothing (decision 101).
+    """
+    dataset, source = made.dataset, made.source
+    key, end_ms = dataset.order_by[0], _whole_windows_ms(closed_before, made.window)
+    raw = source.name == RAW
+    start, version = (
+        ("timestamp", f"CAST(toString({RANK_SQL}), 'Decimal(38, 0)')") if raw else ("window_start", VERSION)
+    )
+    bucket_s = max(round(made.window.total_seconds()), 3600)
+    bucket = f"INTERVAL {bucket_s} SECOND"
+    # What lies within the context before the next bucket counts there, too, but does not make it a row of its own.
+    joined = (
+        f"arrayJoin({start} >= begin + toIntervalSecond({bucket_s - made.context.total_seconds():.0f}) ? [0, 1] : [0])"
+    )
     rows = query(
         f"""
-        SELECT DISTINCT toUnixTimestamp(hour) FROM
+        SELECT DISTINCT toUnixTimestamp(bucket) FROM
         (
-            SELECT {key}, toStartOfHour(window_start) AS hour, sum(event_count) AS expected, 0 AS counted
-            FROM {names(FIRST_STATS).latest} WHERE window_end <= fromUnixTimestamp64Milli({end_ms})
-            GROUP BY {key}, hour
+            SELECT
+                {key}, toDateTime(toStartOfInterval({start}, {bucket}), 'UTC') AS begin, {joined} AS ahead,
+                begin + toIntervalSecond(ahead * {bucket_s}) AS bucket,
+                sum({version}) AS expected, toDecimal128(0, 0) AS counted, countIf(ahead = 0) AS of_bucket,
+                min(produced_at) AS oldest
+            FROM {names(source.name).latest} WHERE {start} < fromUnixTimestamp64Milli({end_ms})
+            GROUP BY {key}, begin, ahead
             UNION ALL
-            SELECT {key}, toStartOfHour(window_start) AS hour, 0, sum(event_count)
+            SELECT
+                {key}, toDateTime(toStartOfInterval(window_start, {bucket}), 'UTC'), 0,
+                toDateTime(toStartOfInterval(window_start, {bucket}), 'UTC'), toDecimal128(0, 0), sum({VERSION}),
+                0, NULL
             FROM {names(dataset.name).latest} WHERE window_end <= fromUnixTimestamp64Milli({end_ms})
-            GROUP BY {key}, hour
+            GROUP BY ALL
         )
-        GROUP BY {key}, hour HAVING sum(counted) < sum(expected)"""
+        GROUP BY {key}, bucket
+        HAVING sum(counted) < sum(expected) AND sum(of_bucket) > 0 AND {_kept(source, dataset, now)}"""
     )
-    return {datetime.fromtimestamp(hour, UTC) for (hour,) in rows}
+    starts = [datetime.fromtimestamp(start_s, UTC) for (start_s,) in rows]
+    return {start + n * HOUR for start in starts for n in range(bucket_s // 3600)}
+
+
+def _kept(source: Dataset, dataset: Dataset, now: datetime | None) -> str:
+    """The condition that no TTL can have removed any of the rows compared; `oldest` is the time of the source's."""
+    days = [table.ttl_days for table in (source, dataset) if table.ttl_days is not None]
+    since = _ms((now or datetime.now(UTC)) - timedelta(days=min(days))) if days else -(2**62)
+    return f"min(oldest) > fromUnixTimestamp64Milli({since})" if days else "1"
 
 
 def hours(query: Query, start: datetime | None, end: datetime | None) -> list[tuple[datetime, int]]:

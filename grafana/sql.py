@@ -99,7 +99,7 @@ def now(condition: str) -> str:
         SELECT meter_id, 1, last.1, last.2 < {LOWER_V:g} OR last.3 > {UPPER_V:g}
         FROM (
             SELECT meter_id, argMax((power_avg_kw, voltage_min_v, voltage_max_v),
-                (window_start, event_count, offset)) AS last
+                (window_start, row_version)) AS last
             FROM meter_minute_trend
             WHERE {RECENT} AND {condition}
             GROUP BY meter_id

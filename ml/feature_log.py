@@ -19,11 +19,12 @@ from ml.lag_state import FeatureRows
 from ml.truth import DATASET
 from ml.windows import WINDOW_MS
 from schemas.manifest import load_deployed
+from schemas.order import CONTENT_VERSION
 from schemas.subscription import Received, Unreadable, subscribe
 
 QUEUED = 20_000
 POLL_S = 0.2
-FIELDS = ("meter_id", "building_id", "window_start", *INPUTS)
+FIELDS = ("meter_id", "building_id", "window_start", CONTENT_VERSION, *INPUTS)
 
 events = logging.getLogger(__name__)
 

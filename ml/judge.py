@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from infra.base.columns import F64, I64
 from ml.features import INPUTS, LOOK_BACK, History, features
 from ml.history import Merged, histories
-from ml.lag_state import SLACK, FeatureRows, Judged, LagState, winners
+from ml.lag_state import SLACK, FeatureRows, Judged, LagState, parts_of, winners
 from ml.windows import WINDOW_MS
+from schemas.order import CONTENT_VERSION
 
 ROWS_AT_ONCE = 4096
 COMPARED = 20_000
@@ -97,17 +98,24 @@ class _Known:
         if len(slots) > COMPARED:
             slots, numbers = slots[:0], numbers[:0]
         judged = state.judged(slots, numbers)
-        self._values, self._offset = judged.history.values, judged.rows.offset
+        self._values, self._says = judged.history.values, _says(judged.rows)
         self._row = {pair: row for row, pair in enumerate(_pairs(judged.rows))}
 
     def differ(self, now: Judged) -> NDArray[np.bool_]:
-        """Which windows are new, have another row, or have other values in them or before them."""
+        """Which windows are new, or have other values in them or before them. That an equal row came again, at
+        another place in the log, makes no difference."""
         differs = np.ones(len(now.rows), dtype=np.bool_)
+        says = _says(now.rows)
         for row, pair in enumerate(_pairs(now.rows)) if self._row else ():
             was = self._row.get(pair)
-            if was is not None and self._offset[was] == now.rows.offset[row]:
+            if was is not None and np.array_equal(self._says[was], says[row]):
                 differs[row] = not np.array_equal(self._values[was], now.history.values[row], equal_nan=True)
         return differs
+
+
+def _says(rows: FeatureRows) -> I64:
+    """What of each row stands in its result, besides what follows from its values."""
+    return np.column_stack([rows.building_id, rows.event_count, rows.version_high, rows.version_low])
 
 
 def _pairs(rows: FeatureRows) -> list[tuple[int, int]]:
@@ -141,4 +149,5 @@ def feature_rows(columns: Mapping[str, Sequence[Any]]) -> FeatureRows:
         whole("partition"),
         whole("offset"),
         whole("produced_at_ms"),
+        *parts_of(columns[CONTENT_VERSION]),
     )

@@ -1,6 +1,6 @@
 """The last windows of every meter, in arrays: what serving needs to judge the next window, or to judge some again.
 
-A meter has a ring of RING windows. A row that wins (law 3: more events, then the later offset) replaces its window's
+A meter has a ring of RING windows. A row that wins (law 3: `schemas.order.row_version`) replaces its window's
 row, whenever it comes. Features are always made of the rows as they are then, so the features after the last row do not
 depend on the order of the rows. If a row is so late that its window, or one of the windows before it, has left the
 ring, `apply` returns its window, to be judged from the log.
@@ -8,6 +8,7 @@ ring, `apply` returns its window, to be judged from the log.
 Memory: BYTES_PER_METER for every meter ever seen.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from ml.windows import WINDOW_MS
 SLACK = 24
 """Windows by which a row may be late and is still judged from the ring: two hours."""
 RING = LOOK_BACK + SLACK
-CELL_BYTES = 4 * len(INPUTS) + 4 * 8 + 2 * 4
+CELL_BYTES = 4 * len(INPUTS) + 6 * 8 + 2 * 4
 BYTES_PER_METER = RING * CELL_BYTES
 EMPTY = -(2**62)
 FIRST_METERS = 1024
@@ -42,6 +43,9 @@ class FeatureRows:
     partition: I64
     offset: I64
     produced_at_ms: I64
+    version_high: I64
+    version_low: I64
+    """The row's content_version in two parts (`parts_of`): none of 64 bits holds it."""
 
     def __len__(self) -> int:
         return len(self.meter_id)
@@ -59,9 +63,16 @@ class Judged:
     history: History
 
 
+def parts_of(content_versions: Sequence[int | None]) -> tuple[I64, I64]:
+    """Content versions, in two parts that compare as they do; null is less than any."""
+    whole = [int(version or 0) for version in content_versions]
+    high, low = [version >> 62 for version in whole], [version & (2**62 - 1) for version in whole]
+    return np.array(high, dtype=np.int64), np.array(low, dtype=np.int64)
+
+
 def winners(rows: FeatureRows) -> FeatureRows:
     """The winning row (law 3) of each meter and window, by meter and time."""
-    order = np.lexsort((rows.offset, rows.event_count, rows.number, rows.meter_id))
+    order = np.lexsort((rows.offset, rows.version_low, rows.version_high, rows.event_count, rows.number, rows.meter_id))
     is_last = np.ones(len(order), dtype=np.bool_)
     is_last[:-1] = (np.diff(rows.meter_id[order]) != 0) | (np.diff(rows.number[order]) != 0)
     return rows.chosen(order[is_last])
@@ -74,6 +85,8 @@ class LagState:
     _meter: I64
     _number: I64
     _count: I64
+    _high: I64
+    _low: I64
     _offset: I64
     _produced: I64
     _partition: NDArray[np.int32]
@@ -114,14 +127,19 @@ class LagState:
         self._newest = newest
         cell = rows.number % RING
         held = self._number[slots, cell] == rows.number
-        older = (self._count[slots, cell] < rows.event_count) | (
-            (self._count[slots, cell] == rows.event_count) & (self._offset[slots, cell] < rows.offset)
-        )
+        older = self._offset[slots, cell] < rows.offset
+        for ours, theirs in (
+            (self._low, rows.version_low),
+            (self._high, rows.version_high),
+            (self._count, rows.event_count),
+        ):
+            ring = ours[slots, cell]
+            older = (ring < theirs) | ((ring == theirs) & older)
         takes = np.where(held, older, self._number[slots, cell] < rows.number)
         put, at = rows.chosen(takes), (slots[takes], cell[takes])
         self._number[at], self._count[at], self._offset[at] = put.number, put.event_count, put.offset
         self._values[at], self._partition[at], self._produced[at] = put.values, put.partition, put.produced_at_ms
-        self._building[at] = put.building_id
+        self._building[at], self._high[at], self._low[at] = put.building_id, put.version_high, put.version_low
         # Too late: whether it counts cannot be told where its window has left the ring; to judge it anew is harmless.
         return rows.chosen(takes & ~too_late), rows.chosen(too_late & (takes | ~held))
 
@@ -151,6 +169,8 @@ class LagState:
             self._partition[slots, cell].astype(np.int64),
             self._offset[slots, cell],
             self._produced[slots, cell],
+            self._high[slots, cell],
+            self._low[slots, cell],
         )
         wanted = numbers[:, None] - np.arange(LOOK_BACK, -1, -1)
         there = self._number[slots[:, None], wanted % RING] == wanted
@@ -174,6 +194,8 @@ class LagState:
             "_meter": np.zeros(meters, dtype=np.int64),
             "_number": np.full(shape, EMPTY),
             "_count": np.zeros(shape, dtype=np.int64),
+            "_high": np.zeros(shape, dtype=np.int64),
+            "_low": np.zeros(shape, dtype=np.int64),
             "_offset": np.zeros(shape, dtype=np.int64),
             "_produced": np.zeros(shape, dtype=np.int64),
             "_partition": np.zeros(shape, dtype=np.int32),

@@ -53,6 +53,7 @@ class ResultLog:
                 "model_version": model.version,
                 "feature_partition": int(rows.partition[row]),
                 "feature_offset": int(rows.offset[row]),
+                "content_version": (int(rows.version_high[row]) << 62) + int(rows.version_low[row]) or None,
             }
             key = self._dataset.key.format(building_id=values["building_id"]).encode()
             self._produce(key, self._encoder.encode(values))

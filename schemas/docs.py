@@ -7,6 +7,7 @@ from pathlib import Path
 from schemas.avro import Field, Record
 from schemas.examples import load_examples
 from schemas.manifest import Dataset
+from schemas.order import CONTENT_VERSION
 
 FOLDER = Path(__file__).parent.parent / "docs" / "contracts"
 INDEX = "README.md"
@@ -87,8 +88,11 @@ def _facts(dataset: Dataset) -> str:
 
 def _winner(dataset: Dataset) -> str:
     if dataset.version_by == "offset":
-        return "of several, the one with the latest offset counts"
-    return f"of several, the one with the greatest `{dataset.version_by}` counts"
+        return "of several, the one that came into the log last counts (log time, partition, offset)"
+    order = [f"`{dataset.version_by}`", "`content_version`", "offset"]
+    known = {field.name for field in dataset.latest.fields}
+    later = ", then ".join(name for name in order if name != "`content_version`" or CONTENT_VERSION in known)
+    return f"of several, the one with the greatest {later} counts"
 
 
 def _fields(dataset: Dataset) -> str:

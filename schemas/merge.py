@@ -1,17 +1,17 @@
-"""Law 3 for a consumer without a table: of two rows with one key, the one with more events counts. Pure.
+"""Law 3 for a consumer without a table: of two rows with one key, the one that knows more counts. Pure.
 
-A key's rows come in the order of the log, come again after a restart, and come with fewer events after a repair. So a
+A key's rows come in any order, come again after a restart, and come with fewer events after a repair. So a
 consumer that acts on each row would act on rows that a better one has already replaced. `Merge` tells rows that change
 something from those that do not, in bounded memory.
 """
 
 from typing import Any
 
+from infra.base.topic_reader import Position
 from schemas.codec import Values
 from schemas.manifest import Dataset
+from schemas.order import row_version
 
-Version = tuple[int, int]
-"""Events (0 where the later message counts whatever it holds) and offset: the greater wins, as in ClickHouse."""
 BUCKET_MS = 60_000
 
 
@@ -27,31 +27,33 @@ class Merge:
         times = [name for name in dataset.order_by if dataset.latest.field(name).type == "timestamp-millis"]
         self._time = times[0] if times else None
         self._key = dataset.order_by
-        self._version_by = None if dataset.version_by == "offset" else dataset.version_by
+        self._dataset = dataset
         self._keys = keys
-        self._best: dict[int, dict[tuple[Any, ...], tuple[Version, int]]] = {}
+        self._best: dict[int, dict[tuple[Any, ...], tuple[int, int]]] = {}
         self._size = 0
 
     def __len__(self) -> int:
         """How many keys are remembered."""
         return self._size
 
-    def changes(self, values: Values, offset: int, message: bytes) -> bool:
+    def changes(self, values: Values, position: Position, message: bytes) -> bool:
         """Whether this row replaces the row seen before with its key. It does not if it loses or repeats the same
         bytes.
 
-        A repeated row counts from its later offset on, though the caller need not know.
+        The order is that of ClickHouse's tables (`schemas.order.row_version`). A repeated row counts from its later
+        offset on, though the caller need not know.
         """
         bucket = self._best.setdefault(values[self._time] // BUCKET_MS if self._time else 0, {})
         key = tuple(values[name] for name in self._key)
-        version = (values[self._version_by] if self._version_by else 0, offset)
+        at = position
+        version = row_version(self._dataset, values, at.produced_at_ms, at.partition, at.offset)
         content = hash(message)
         before = bucket.get(key)
         if before is not None and version <= before[0]:
             return False
         bucket[key] = (version, content)
         if before is not None:
-            return before[0][0] != version[0] or before[1] != content
+            return before[1] != content
         self._size += 1
         self._forget()
         return True

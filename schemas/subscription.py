@@ -184,7 +184,7 @@ class Subscription(Iterator[Received]):
             return values
 
     def _is_asked_for(self, values: Values, position: Position, value: bytes) -> bool:
-        if self._merge is not None and not self._merge.changes(values, position.offset, value):
+        if self._merge is not None and not self._merge.changes(values, position, value):
             return False
         return all(values[name] == wanted for name, wanted in self._where)
 

@@ -12,7 +12,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from infra.base.backoff import Backoff
 from infra.base.errors import first_line
 from infra.base.share_limit import ShareLimit, TooManyUnreadable
-from stream_processing.context import Context
+from stream_processing.context import Context, EarlierCheckpoint
 from stream_processing.framing import COUNTS, names_unknown_id
 from stream_processing.grain import Grain
 from stream_processing.pace import Pace, paces
@@ -46,6 +46,7 @@ class Application:
     already is written twice, which is harmless by law 3. An unreachable broker or registry is a failure like any other:
     the query starts again, for ever if need be, and skips no message. Only where too great a share of a batch is
     unreadable does everything end, with TooManyUnreadable: to go on would be a silent loss, and to retry cannot help.
+    A checkpoint of an earlier version ends it too, with EarlierCheckpoint.
     `tell` gets a sentence for each start and failure.
     """
 
@@ -104,6 +105,8 @@ class Application:
         """Do the step. If it fails, record why, and when the query is to start again."""
         try:
             step()
+        except EarlierCheckpoint:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever ended a query, it is reported and the query runs again
             pause_s = run.backoff.failed(error)
             run.error = first_line(error)
@@ -120,7 +123,7 @@ class Application:
             context.kafka.sink(grain.messages(rows, context.datasets, context.schema_ids(grain)))
             .queryName(name)
             .outputMode(grain.output_mode)
-            .option("checkpointLocation", f"{self._checkpoints}/{name}")
+            .option("checkpointLocation", context.checkpoint(grain, self._checkpoints))
             .trigger(processingTime=f"{pace.trigger_s} seconds")
             .start()
         )

@@ -15,6 +15,7 @@ from infra.base.errors import SmartmeterError
 from schemas.manifest import RAW, Dataset
 from stream_processing.framing import message
 
+WATERMARK_MARK = "spark.watermarkDelayMs"
 Datasets = Mapping[str, Dataset]
 Fields = Callable[[Dataset], Mapping[str, Column]]
 """A dataset's fields by name, as columns over a grain's rows."""
@@ -29,10 +30,12 @@ def as_decoded(events: DataFrame, _datasets: Datasets) -> DataFrame:
 class Grain:
     """One query. It groups events of `source` by a key and a window, and emits one message per group and dataset.
 
-    `name` is the query's and its checkpoint's. `prepare` and `aggregate` are pure: the first makes rows of the source's
+    `name` is the query's. `state` changes with what its checkpoint's state holds: what is collected, and by which keys.
+    `prepare` and `aggregate` are pure: the first makes rows of the source's
     decoded events, the second groups them to one row per key and window. In `append` mode Spark emits a window once,
-    when the watermark has passed its end; in `update` mode whenever it has changed. `event_time` is the watermark's
-    column. The watermark stays `lateness_s` behind the newest event (None: as far as the application's settings say). A
+    when the watermark has passed its end; in `update` mode whenever it has changed. `event_time` is the column of which
+    windows are made. The watermark stays `lateness_s` behind the greatest `clock` (None: the `event_time`) of all
+    events; the lateness is the application's unless the grain gives it. A
     row also depends on events up to `context_s` before its window. `parameters` are values on which `aggregate` relies:
     where a manifest states one of them, it must state the same. `emits` comes from the files in
     `stream_processing/datasets` that name this grain.
@@ -45,10 +48,16 @@ class Grain:
     aggregate: Callable[[DataFrame, Datasets], DataFrame]
     prepare: Callable[[DataFrame, Datasets], DataFrame] = as_decoded
     event_time: str = "window_start"
+    clock: str | None = None
     lateness_s: int | None = None
     context_s: int = 0
     parameters: Mapping[str, float] = field(default_factory=dict)
+    state: int = 2
     emits: Mapping[str, Fields] = field(default_factory=dict)
+
+    def checkpoints(self) -> list[str]:
+        """The names of its checkpoint, the earlier ones first and the current one last."""
+        return [self.name if version == 1 else f"{self.name}.v{version}" for version in range(1, self.state + 1)]
 
     def rows(self, events: DataFrame, datasets: Datasets, lateness_s: int | None = None) -> DataFrame:
         """The source's decoded events to one row per key and window; a stream needs `lateness_s`, a batch does not.
@@ -58,7 +67,7 @@ class Grain:
         self._check_parameters(datasets)
         prepared = self.prepare(events, datasets)
         if lateness_s is not None:
-            prepared = prepared.withWatermark(self.event_time, f"{lateness_s} seconds")
+            prepared = self._with_watermark(prepared, lateness_s)
         return self.aggregate(prepared, datasets)
 
     def messages(self, rows: DataFrame, datasets: Datasets, schema_ids: Mapping[str, int]) -> DataFrame:
@@ -69,6 +78,15 @@ class Grain:
         return rows.select("window_start", F.explode(F.array(*structs)).alias("message")).select(
             "window_start", "message.*"
         )
+
+    def _with_watermark(self, prepared: DataFrame, lateness_s: int) -> DataFrame:
+        clock = self.clock or self.event_time
+        prepared = prepared.withWatermark(clock, f"{lateness_s} seconds")
+        if clock == self.event_time:
+            return prepared
+        # Spark closes the windows of columns that it has marked, and marks the clock's alone. The mark is its metadata.
+        marked = F.col(self.event_time).alias(self.event_time, metadata={WATERMARK_MARK: lateness_s * 1000})
+        return prepared.withColumn(self.event_time, marked).drop(clock)
 
     def _check_parameters(self, datasets: Datasets) -> None:
         source = datasets[self.source]

@@ -22,7 +22,8 @@ class Pace:
 class Closing:
     """What closes a dataset's windows: a row of `source` whose time is at least `lateness_s` after their end.
 
-    A row's time is the start of its window of `source_window_s`, or the timestamp where the source is the readings (0).
+    A row's time is the start of its window of `source_window_s`. Where the source is the readings (0) it is the time
+    that a reading proves, `schemas.order.READING_TIME`.
     Rows of the source come only when the source's own windows are closed.
     """
 

@@ -85,7 +85,7 @@ def recompute(context: Context, events: DataFrame, span: Span) -> DataFrame:
         rows = grain.rows(events_of[grain.source], context.datasets).persist()
         for name, fields in grain.emits.items():
             columns = [column.alias(field) for field, column in fields(context.datasets[name]).items()]
-            # These events have no offset in a topic yet. They need none: each window has one row.
+            # These events have no offset in a topic yet. They need none: each window has one row, computed from all.
             events_of[name] = rows.select(*columns, F.lit(0).cast("bigint").alias("offset"))
         # The windows before the span are context: they were not read in full, so they must not be emitted.
         in_span = rows if span.start is None else rows.where(F.col("window_start") >= F.lit(span.start))

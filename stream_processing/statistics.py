@@ -11,18 +11,20 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from schemas.manifest import Dataset
+from schemas.order import CONTENT_VERSION
 from schemas.status import STATUS_BITS
 
 LONG = "bigint"
 LONG_AS_DECIMAL = "decimal(19,0)"
-SQUARES = "decimal(38,0)"
+DECIMAL = "decimal(38,0)"
+DECIMALS = ("power_sum_sq_mw2", CONTENT_VERSION)
 MW_PER_KW = 1e6
 MV_PER_V = 1e3
 MW_MS_PER_KWH = 3.6e12
 
 SUMS = (
     *("event_count", "power_sum_mw", "power_sum_sq_mw2", "voltage_sum_mv", "voltage_sum_sq_mv2"),
-    *("voltage_outside_count", *STATUS_BITS),
+    *("voltage_outside_count", *STATUS_BITS, CONTENT_VERSION),
 )
 MINIMA = ("power_min_mw", "voltage_min_mv")
 MAXIMA = ("power_max_mw", "voltage_max_mv")
@@ -39,7 +41,7 @@ EVERYTHING = (*SUMS, *MINIMA, *MAXIMA, *FIRST, *LAST, *JOINED, "first_sequence",
 def roll_up(stats: DataFrame, window_s: int, statistics: Sequence[str]) -> DataFrame:
     """Rows of statistics to one row per meter and window of `window_s`, with the named statistics over the window.
 
-    A meter's building is that of the last row in the window.
+    Every row has its `content_version`. A meter's building is that of the last row in the window.
     """
     return (
         stats.groupBy(F.window("window_start", f"{window_s} seconds"), "meter_id")
@@ -52,14 +54,14 @@ def roll_up(stats: DataFrame, window_s: int, statistics: Sequence[str]) -> DataF
             F.element_at("rows", -1)["building_id"].alias("building_id"),
             F.col("window.start").alias("window_start"),
             F.col("window.end").alias("window_end"),
-            merge(F.col("rows"), statistics).alias("merged"),
+            merge(F.col("rows"), tuple(dict.fromkeys((*statistics, CONTENT_VERSION)))).alias("merged"),
         )
         .select("meter_id", "building_id", "window_start", "window_end", "merged.*")
     )
 
 
 def row_struct(statistics: Sequence[str]) -> Column:
-    """A row as a struct that sorts by (meter_id, window_start, event_count, offset).
+    """A row as a struct that sorts by meter_id, window_start, and what ClickHouse's row_version is made of (law 3).
 
     It also holds the building and `statistics`, which are names of EVERYTHING, `event_count` among them.
     """
@@ -69,13 +71,14 @@ def row_struct(statistics: Sequence[str]) -> Column:
             return F.unix_millis(name.removesuffix("_ms")).alias(name)
         return F.col(name)
 
-    others = [value(name) for name in statistics if name != "event_count"]
+    others = [value(name) for name in statistics if name not in ("event_count", CONTENT_VERSION)]
     start = F.unix_millis("window_start").alias("window_start_ms")
-    return F.struct("meter_id", start, "event_count", "offset", "building_id", *others)
+    version = F.coalesce(F.col(CONTENT_VERSION), F.lit(0)).cast(DECIMAL).alias(CONTENT_VERSION)
+    return F.struct("meter_id", start, "event_count", version, "offset", "building_id", *others)
 
 
 def winners(rows: Column) -> Column:
-    """Of sorted rows, for each meter and window the one with the most events, of several the latest offset (law 3).
+    """Of sorted rows, for each meter and window the one that counts (law 3): the last.
 
     `rows` must be a plain column: it is looked up once per element.
     """
@@ -108,7 +111,7 @@ def merge(rows: Column, statistics: Sequence[str]) -> Column:
 
 def _struct(columns: Mapping[str, Column]) -> Column:
     def typed(name: str) -> str:
-        return SQUARES if name == "power_sum_sq_mw2" else LONG
+        return DECIMAL if name in DECIMALS else LONG
 
     return F.struct(*(column.cast(typed(name)).alias(name) for name, column in columns.items()))
 
@@ -211,8 +214,8 @@ def consumption() -> dict[str, Column]:
 
 
 def key_and_window(*keys: str) -> dict[str, Column]:
-    """The fields that name a row, and its event_count."""
-    return {name: F.col(name) for name in (*keys, "window_start", "window_end", "event_count")}
+    """The fields that name a row, its event_count and its content_version."""
+    return {name: F.col(name) for name in (*keys, "window_start", "window_end", "event_count", CONTENT_VERSION)}
 
 
 def status_counts() -> dict[str, Column]:

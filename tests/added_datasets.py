@@ -83,6 +83,7 @@ def files() -> dict[str, str]:
     }
     for name, seconds in WINDOW_S.items():
         manifest, _, _ = (CONTRACTS / f"{NEIGHBOUR}.yaml").read_text().partition("parameters:")
+        manifest = manifest.replace("versions: [1, 2]", "versions: [1]")
         texts[f"schemas/contracts/{name}.yaml"] = manifest.replace(NEIGHBOUR, name)
         record = json.loads((CONTRACTS / f"{NEIGHBOUR}.v1.avsc").read_text())
         record |= {"name": name.title().replace("_", ""), "fields": _chosen(record["fields"])}

@@ -38,6 +38,8 @@ def as_log(windows: dict[str, Column]) -> FeatureRows:
         np.zeros(count, dtype=np.int64),
         np.arange(count, dtype=np.int64),
         np.arange(count, dtype=np.int64) * 10,
+        np.zeros(count, dtype=np.int64),
+        np.zeros(count, dtype=np.int64),
     )
 
 

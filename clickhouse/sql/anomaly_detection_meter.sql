@@ -15,14 +15,15 @@ CREATE TABLE IF NOT EXISTS anomaly_detection_meter
     voltage_min_v Float64 COMMENT 'Least voltage. Unit: V.' CODEC(ZSTD(1)),
     voltage_max_v Float64 COMMENT 'Greatest voltage. Unit: V.' CODEC(ZSTD(1)),
     spike Bool COMMENT 'Greatest power at or above parameter spike_power_kw.' CODEC(ZSTD(1)),
-    low_consumption Bool COMMENT 'Power never further from 0 than parameter low_power_kw, and no failure. Feeding in is not low consumption.' CODEC(ZSTD(1)),
+    low_consumption Bool COMMENT 'Greatest power at or below parameter low_power_kw, and no failure.' CODEC(ZSTD(1)),
     voltage_anomaly Bool COMMENT 'A reading below voltage_lower_v or above voltage_upper_v.' CODEC(ZSTD(1)),
     failure Bool COMMENT 'All readings identical in power and voltage, and at least failure_min_readings of them.' CODEC(ZSTD(1)),
+    content_version Nullable(Decimal(38, 0)) COMMENT 'Sum of the ranks of the readings that the row rests on, those just before the window included where it depends on them: a rank is log time in ms x 2^52 + partition x 2^40 + offset. Between rows with equal event_count the greater wins: it rests on newer readings. Null in rows written before v2.' CODEC(ZSTD(1)),
     topic LowCardinality(String) COMMENT 'Topic of the message.' CODEC(ZSTD(1)),
     partition Int32 COMMENT 'Partition of the message.' CODEC(T64, ZSTD(1)),
     offset Int64 COMMENT 'Offset of the message.' CODEC(DoubleDelta, ZSTD(1)),
     produced_at DateTime64(3, 'UTC') COMMENT 'Time of the message in the log; the TTL counts from it.' CODEC(DoubleDelta, ZSTD(1)),
-    row_version Int128 MATERIALIZED bitShiftLeft(toInt128(event_count), 64) + offset COMMENT 'By event_count, then by offset.' CODEC(ZSTD(1)),
+    row_version Int256 MATERIALIZED (bitShiftLeft(toInt256(event_count), 192) + bitShiftLeft(toInt256(ifNull(content_version, 0)), 64)) + offset COMMENT 'Of a key\'s rows the greatest counts: by what it rests on, offset.' CODEC(ZSTD(1)),
     INDEX by_time window_start TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(row_version)
@@ -61,6 +62,7 @@ SELECT
     low_consumption,
     voltage_anomaly,
     failure,
+    content_version,
     topic,
     partition,
     offset,
@@ -86,6 +88,7 @@ CREATE TABLE IF NOT EXISTS anomaly_detection_meter_messages
     low_consumption Nullable(Bool),
     voltage_anomaly Nullable(Bool),
     failure Nullable(Bool),
+    content_version Nullable(Decimal(38, 0)),
     topic LowCardinality(String),
     partition Int32,
     offset Int64,
@@ -112,6 +115,7 @@ SELECT
     low_consumption,
     voltage_anomaly,
     failure,
+    content_version,
     topic,
     partition,
     offset,
@@ -146,7 +150,8 @@ CREATE TABLE IF NOT EXISTS anomaly_detection_meter_queue
     spike Nullable(Bool),
     low_consumption Nullable(Bool),
     voltage_anomaly Nullable(Bool),
-    failure Nullable(Bool)
+    failure Nullable(Bool),
+    content_version Nullable(Decimal(38, 0))
 )
 ENGINE = Kafka
 SETTINGS
@@ -181,11 +186,12 @@ SELECT
     low_consumption,
     voltage_anomaly,
     failure,
+    content_version,
     _topic AS topic,
     _partition AS partition,
     _offset AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), NOT (meter_id >= 0), 'meter_id is out of contract: it must be at least 0', NOT (building_id >= 0), 'building_id is out of contract: it must be at least 0', NOT (event_count >= 1), 'event_count is out of contract: it must be at least 1', '') AS reason,
+    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), NOT (meter_id >= 0), 'meter_id is out of contract: it must be at least 0', NOT (building_id >= 0), 'building_id is out of contract: it must be at least 0', NOT (event_count >= 1), 'event_count is out of contract: it must be at least 1', NOT (content_version >= 0), 'content_version is out of contract: it must be at least 0', '') AS reason,
     _raw_message AS message
 FROM anomaly_detection_meter_queue
 WHERE throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0;

@@ -16,11 +16,12 @@ CREATE TABLE IF NOT EXISTS anomaly_prediction_results
     model_version LowCardinality(String) COMMENT 'Version of the model; predictions of several versions coexist.' CODEC(ZSTD(1)),
     feature_partition Int32 COMMENT 'Partition of the feature row that was judged.' CODEC(T64, ZSTD(1)),
     feature_offset Int64 COMMENT 'Offset of the feature row that was judged.' CODEC(T64, ZSTD(1)),
+    content_version Nullable(Decimal(38, 0)) COMMENT 'content_version of the feature row that was judged; between rows with equal event_count the greater wins.' CODEC(ZSTD(1)),
     topic LowCardinality(String) COMMENT 'Topic of the message.' CODEC(ZSTD(1)),
     partition Int32 COMMENT 'Partition of the message.' CODEC(T64, ZSTD(1)),
     offset Int64 COMMENT 'Offset of the message.' CODEC(DoubleDelta, ZSTD(1)),
     produced_at DateTime64(3, 'UTC') COMMENT 'Time of the message in the log; the TTL counts from it.' CODEC(DoubleDelta, ZSTD(1)),
-    row_version Int128 MATERIALIZED bitShiftLeft(toInt128(event_count), 64) + offset COMMENT 'By event_count, then by offset.' CODEC(ZSTD(1)),
+    row_version Int256 MATERIALIZED (bitShiftLeft(toInt256(event_count), 192) + bitShiftLeft(toInt256(ifNull(content_version, 0)), 64)) + offset COMMENT 'Of a key\'s rows the greatest counts: by what it rests on, offset.' CODEC(ZSTD(1)),
     INDEX by_time window_start TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(row_version)
@@ -57,6 +58,7 @@ SELECT
     model_version,
     feature_partition,
     feature_offset,
+    content_version,
     topic,
     partition,
     offset,
@@ -80,6 +82,7 @@ CREATE TABLE IF NOT EXISTS anomaly_prediction_results_messages
     model_version LowCardinality(Nullable(String)),
     feature_partition Nullable(Int32),
     feature_offset Nullable(Int64),
+    content_version Nullable(Decimal(38, 0)),
     topic LowCardinality(String),
     partition Int32,
     offset Int64,
@@ -104,6 +107,7 @@ SELECT
     model_version,
     feature_partition,
     feature_offset,
+    content_version,
     topic,
     partition,
     offset,
@@ -136,7 +140,8 @@ CREATE TABLE IF NOT EXISTS anomaly_prediction_results_queue
     model_name LowCardinality(Nullable(String)),
     model_version LowCardinality(Nullable(String)),
     feature_partition Nullable(Int32),
-    feature_offset Nullable(Int64)
+    feature_offset Nullable(Int64),
+    content_version Nullable(Decimal(38, 0))
 )
 ENGINE = Kafka
 SETTINGS
@@ -169,11 +174,12 @@ SELECT
     model_version,
     feature_partition,
     feature_offset,
+    content_version,
     _topic AS topic,
     _partition AS partition,
     _offset AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), NOT (meter_id >= 0), 'meter_id is out of contract: it must be at least 0', NOT (building_id >= 0), 'building_id is out of contract: it must be at least 0', NOT (event_count >= 1), 'event_count is out of contract: it must be at least 1', NOT ((probability >= 0) AND (probability <= 1)), 'probability is out of contract: it must be at least 0 and at most 1', NOT ((threshold >= 0) AND (threshold <= 1)), 'threshold is out of contract: it must be at least 0 and at most 1', NOT (feature_partition >= 0), 'feature_partition is out of contract: it must be at least 0', NOT (feature_offset >= 0), 'feature_offset is out of contract: it must be at least 0', '') AS reason,
+    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), NOT (meter_id >= 0), 'meter_id is out of contract: it must be at least 0', NOT (building_id >= 0), 'building_id is out of contract: it must be at least 0', NOT (event_count >= 1), 'event_count is out of contract: it must be at least 1', NOT ((probability >= 0) AND (probability <= 1)), 'probability is out of contract: it must be at least 0 and at most 1', NOT ((threshold >= 0) AND (threshold <= 1)), 'threshold is out of contract: it must be at least 0 and at most 1', NOT (feature_partition >= 0), 'feature_partition is out of contract: it must be at least 0', NOT (feature_offset >= 0), 'feature_offset is out of contract: it must be at least 0', NOT (content_version >= 0), 'content_version is out of contract: it must be at least 0', '') AS reason,
     _raw_message AS message
 FROM anomaly_prediction_results_queue
 WHERE throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0;

@@ -14,11 +14,12 @@ CREATE TABLE IF NOT EXISTS building_hourly_power_consumption
     readings_sum_kw Float64 COMMENT 'Sum of the readings, as the original pipeline\'s total; depends on how often the meter reports. Unit: kW.' CODEC(ZSTD(1)),
     energy_kwh Float64 COMMENT 'Energy: every reading\'s power holds until the meter\'s next reading, at most for parameter hold_max_s. What falls into the hour counts: a reading before it counts with what it still holds at the hour\'s start, the last one in it to the hour\'s end at most. Summed over the meters with a reading in the hour. Unit: kWh.' CODEC(ZSTD(1)),
     covered_s Float64 COMMENT 'Time in the hour that the energy covers, summed over the meters; less than 3600 x meter_count where readings are missing. Unit: s.' CODEC(ZSTD(1)),
+    content_version Nullable(Decimal(38, 0)) COMMENT 'Sum of the ranks of the readings that the row rests on, those just before the window included where it depends on them: a rank is log time in ms x 2^52 + partition x 2^40 + offset. Between rows with equal event_count the greater wins: it rests on newer readings. Null in rows written before v2.' CODEC(ZSTD(1)),
     topic LowCardinality(String) COMMENT 'Topic of the message.' CODEC(ZSTD(1)),
     partition Int32 COMMENT 'Partition of the message.' CODEC(T64, ZSTD(1)),
     offset Int64 COMMENT 'Offset of the message.' CODEC(DoubleDelta, ZSTD(1)),
     produced_at DateTime64(3, 'UTC') COMMENT 'Time of the message in the log; the TTL counts from it.' CODEC(DoubleDelta, ZSTD(1)),
-    row_version Int128 MATERIALIZED bitShiftLeft(toInt128(event_count), 64) + offset COMMENT 'By event_count, then by offset.' CODEC(ZSTD(1)),
+    row_version Int256 MATERIALIZED (bitShiftLeft(toInt256(event_count), 192) + bitShiftLeft(toInt256(ifNull(content_version, 0)), 64)) + offset COMMENT 'Of a key\'s rows the greatest counts: by what it rests on, offset.' CODEC(ZSTD(1)),
     INDEX by_time window_start TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(row_version)
@@ -51,6 +52,7 @@ SELECT
     readings_sum_kw,
     energy_kwh,
     covered_s,
+    content_version,
     topic,
     partition,
     offset,
@@ -72,6 +74,7 @@ CREATE TABLE IF NOT EXISTS building_hourly_power_consumption_messages
     readings_sum_kw Nullable(Float64),
     energy_kwh Nullable(Float64),
     covered_s Nullable(Float64),
+    content_version Nullable(Decimal(38, 0)),
     topic LowCardinality(String),
     partition Int32,
     offset Int64,
@@ -94,6 +97,7 @@ SELECT
     readings_sum_kw,
     energy_kwh,
     covered_s,
+    content_version,
     topic,
     partition,
     offset,
@@ -124,7 +128,8 @@ CREATE TABLE IF NOT EXISTS building_hourly_power_consumption_queue
     power_max_kw Nullable(Float64),
     readings_sum_kw Nullable(Float64),
     energy_kwh Nullable(Float64),
-    covered_s Nullable(Float64)
+    covered_s Nullable(Float64),
+    content_version Nullable(Decimal(38, 0))
 )
 ENGINE = Kafka
 SETTINGS
@@ -155,11 +160,12 @@ SELECT
     readings_sum_kw,
     energy_kwh,
     covered_s,
+    content_version,
     _topic AS topic,
     _partition AS partition,
     _offset AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), NOT (building_id >= 0), 'building_id is out of contract: it must be at least 0', NOT (event_count >= 1), 'event_count is out of contract: it must be at least 1', NOT (meter_count >= 1), 'meter_count is out of contract: it must be at least 1', NOT (covered_s >= 0), 'covered_s is out of contract: it must be at least 0', '') AS reason,
+    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), NOT (building_id >= 0), 'building_id is out of contract: it must be at least 0', NOT (event_count >= 1), 'event_count is out of contract: it must be at least 1', NOT (meter_count >= 1), 'meter_count is out of contract: it must be at least 1', NOT (covered_s >= 0), 'covered_s is out of contract: it must be at least 0', NOT (content_version >= 0), 'content_version is out of contract: it must be at least 0', '') AS reason,
     _raw_message AS message
 FROM building_hourly_power_consumption_queue
 WHERE throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0;

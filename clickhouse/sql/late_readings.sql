@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS late_readings
     partition Int32 COMMENT 'Partition of the message.' CODEC(T64, ZSTD(1)),
     offset Int64 COMMENT 'Offset of the message.' CODEC(DoubleDelta, ZSTD(1)),
     produced_at DateTime64(3, 'UTC') COMMENT 'Time of the message in the log; the TTL counts from it.' CODEC(DoubleDelta, ZSTD(1)),
-    row_version Int128 MATERIALIZED bitShiftLeft(toInt128(event_count), 64) + offset COMMENT 'By event_count, then by offset.' CODEC(ZSTD(1)),
+    row_version Int256 MATERIALIZED bitShiftLeft(toInt256(event_count), 192) + offset COMMENT 'Of a key\'s rows the greatest counts: by what it rests on, offset.' CODEC(ZSTD(1)),
     INDEX by_time window_start TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(row_version)

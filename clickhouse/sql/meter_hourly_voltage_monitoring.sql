@@ -14,11 +14,12 @@ CREATE TABLE IF NOT EXISTS meter_hourly_voltage_monitoring
     voltage_std_v Float64 COMMENT 'Population standard deviation from the integer sums: sqrt(max(0, n x S2 - S1^2)) / (n x 10^3), n event_count, S1 and S2 the sum and the sum of squares in mV; the difference is exact. Unit: V.' CODEC(ZSTD(1)),
     voltage_outside_count Int64 COMMENT 'Readings below the lower or above the upper voltage limit. Unit: readings.' CODEC(T64, ZSTD(1)),
     voltage_outside_share Float64 COMMENT 'voltage_outside_count / event_count. Unit: 1.' CODEC(ZSTD(1)),
+    content_version Nullable(Decimal(38, 0)) COMMENT 'Sum of the ranks of the readings that the row rests on, those just before the window included where it depends on them: a rank is log time in ms x 2^52 + partition x 2^40 + offset. Between rows with equal event_count the greater wins: it rests on newer readings. Null in rows written before v2.' CODEC(ZSTD(1)),
     topic LowCardinality(String) COMMENT 'Topic of the message.' CODEC(ZSTD(1)),
     partition Int32 COMMENT 'Partition of the message.' CODEC(T64, ZSTD(1)),
     offset Int64 COMMENT 'Offset of the message.' CODEC(DoubleDelta, ZSTD(1)),
     produced_at DateTime64(3, 'UTC') COMMENT 'Time of the message in the log; the TTL counts from it.' CODEC(DoubleDelta, ZSTD(1)),
-    row_version Int128 MATERIALIZED bitShiftLeft(toInt128(event_count), 64) + offset COMMENT 'By event_count, then by offset.' CODEC(ZSTD(1)),
+    row_version Int256 MATERIALIZED (bitShiftLeft(toInt256(event_count), 192) + bitShiftLeft(toInt256(ifNull(content_version, 0)), 64)) + offset COMMENT 'Of a key\'s rows the greatest counts: by what it rests on, offset.' CODEC(ZSTD(1)),
     INDEX by_time window_start TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(row_version)
@@ -51,6 +52,7 @@ SELECT
     voltage_std_v,
     voltage_outside_count,
     voltage_outside_share,
+    content_version,
     topic,
     partition,
     offset,
@@ -72,6 +74,7 @@ CREATE TABLE IF NOT EXISTS meter_hourly_voltage_monitoring_messages
     voltage_std_v Nullable(Float64),
     voltage_outside_count Nullable(Int64),
     voltage_outside_share Nullable(Float64),
+    content_version Nullable(Decimal(38, 0)),
     topic LowCardinality(String),
     partition Int32,
     offset Int64,
@@ -94,6 +97,7 @@ SELECT
     voltage_std_v,
     voltage_outside_count,
     voltage_outside_share,
+    content_version,
     topic,
     partition,
     offset,
@@ -124,7 +128,8 @@ CREATE TABLE IF NOT EXISTS meter_hourly_voltage_monitoring_queue
     voltage_max_v Nullable(Float64),
     voltage_std_v Nullable(Float64),
     voltage_outside_count Nullable(Int64),
-    voltage_outside_share Nullable(Float64)
+    voltage_outside_share Nullable(Float64),
+    content_version Nullable(Decimal(38, 0))
 )
 ENGINE = Kafka
 SETTINGS
@@ -155,11 +160,12 @@ SELECT
     voltage_std_v,
     voltage_outside_count,
     voltage_outside_share,
+    content_version,
     _topic AS topic,
     _partition AS partition,
     _offset AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), NOT (meter_id >= 0), 'meter_id is out of contract: it must be at least 0', NOT (building_id >= 0), 'building_id is out of contract: it must be at least 0', NOT (event_count >= 1), 'event_count is out of contract: it must be at least 1', NOT (voltage_outside_count >= 0), 'voltage_outside_count is out of contract: it must be at least 0', NOT ((voltage_outside_share >= 0) AND (voltage_outside_share <= 1)), 'voltage_outside_share is out of contract: it must be at least 0 and at most 1', '') AS reason,
+    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), NOT (meter_id >= 0), 'meter_id is out of contract: it must be at least 0', NOT (building_id >= 0), 'building_id is out of contract: it must be at least 0', NOT (event_count >= 1), 'event_count is out of contract: it must be at least 1', NOT (voltage_outside_count >= 0), 'voltage_outside_count is out of contract: it must be at least 0', NOT ((voltage_outside_share >= 0) AND (voltage_outside_share <= 1)), 'voltage_outside_share is out of contract: it must be at least 0 and at most 1', NOT (content_version >= 0), 'content_version is out of contract: it must be at least 0', '') AS reason,
     _raw_message AS message
 FROM meter_hourly_voltage_monitoring_queue
 WHERE throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0;

@@ -14,11 +14,12 @@ CREATE TABLE IF NOT EXISTS meter_minute_trend
     voltage_avg_v Float64 COMMENT 'Mean voltage: sum of millivolts / (event_count x 10^3). Unit: V.' CODEC(ZSTD(1)),
     voltage_min_v Float64 COMMENT 'Least voltage. Unit: V.' CODEC(ZSTD(1)),
     voltage_max_v Float64 COMMENT 'Greatest voltage. Unit: V.' CODEC(ZSTD(1)),
+    content_version Nullable(Decimal(38, 0)) COMMENT 'Sum of the ranks of the readings that the row rests on, those just before the window included where it depends on them: a rank is log time in ms x 2^52 + partition x 2^40 + offset. Between rows with equal event_count the greater wins: it rests on newer readings. Null in rows written before v2.' CODEC(ZSTD(1)),
     topic LowCardinality(String) COMMENT 'Topic of the message.' CODEC(ZSTD(1)),
     partition Int32 COMMENT 'Partition of the message.' CODEC(T64, ZSTD(1)),
     offset Int64 COMMENT 'Offset of the message.' CODEC(DoubleDelta, ZSTD(1)),
     produced_at DateTime64(3, 'UTC') COMMENT 'Time of the message in the log; the TTL counts from it.' CODEC(DoubleDelta, ZSTD(1)),
-    row_version Int128 MATERIALIZED bitShiftLeft(toInt128(event_count), 64) + offset COMMENT 'By event_count, then by offset.' CODEC(ZSTD(1)),
+    row_version Int256 MATERIALIZED (bitShiftLeft(toInt256(event_count), 192) + bitShiftLeft(toInt256(ifNull(content_version, 0)), 64)) + offset COMMENT 'Of a key\'s rows the greatest counts: by what it rests on, offset.' CODEC(ZSTD(1)),
     INDEX by_time window_start TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(row_version)
@@ -53,6 +54,7 @@ SELECT
     voltage_avg_v,
     voltage_min_v,
     voltage_max_v,
+    content_version,
     topic,
     partition,
     offset,
@@ -74,6 +76,7 @@ CREATE TABLE IF NOT EXISTS meter_minute_trend_messages
     voltage_avg_v Nullable(Float64),
     voltage_min_v Nullable(Float64),
     voltage_max_v Nullable(Float64),
+    content_version Nullable(Decimal(38, 0)),
     topic LowCardinality(String),
     partition Int32,
     offset Int64,
@@ -96,6 +99,7 @@ SELECT
     voltage_avg_v,
     voltage_min_v,
     voltage_max_v,
+    content_version,
     topic,
     partition,
     offset,
@@ -126,7 +130,8 @@ CREATE TABLE IF NOT EXISTS meter_minute_trend_queue
     power_max_kw Nullable(Float64),
     voltage_avg_v Nullable(Float64),
     voltage_min_v Nullable(Float64),
-    voltage_max_v Nullable(Float64)
+    voltage_max_v Nullable(Float64),
+    content_version Nullable(Decimal(38, 0))
 )
 ENGINE = Kafka
 SETTINGS
@@ -157,11 +162,12 @@ SELECT
     voltage_avg_v,
     voltage_min_v,
     voltage_max_v,
+    content_version,
     _topic AS topic,
     _partition AS partition,
     _offset AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), NOT (meter_id >= 0), 'meter_id is out of contract: it must be at least 0', NOT (building_id >= 0), 'building_id is out of contract: it must be at least 0', NOT (event_count >= 1), 'event_count is out of contract: it must be at least 1', '') AS reason,
+    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), NOT (meter_id >= 0), 'meter_id is out of contract: it must be at least 0', NOT (building_id >= 0), 'building_id is out of contract: it must be at least 0', NOT (event_count >= 1), 'event_count is out of contract: it must be at least 1', NOT (content_version >= 0), 'content_version is out of contract: it must be at least 0', '') AS reason,
     _raw_message AS message
 FROM meter_minute_trend_queue
 WHERE throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0;

@@ -36,11 +36,12 @@ CREATE TABLE IF NOT EXISTS meter_stats_30s
     last_voltage_mv Int64 COMMENT 'Voltage of the last reading. Unit: mV.' CODEC(T64, ZSTD(1)),
     first_sequence Nullable(Int64) COMMENT 'Sequence of the first reading that has one. Unit: readings.' CODEC(T64, ZSTD(1)),
     last_sequence Nullable(Int64) COMMENT 'Sequence of the last reading that has one. Unit: readings.' CODEC(T64, ZSTD(1)),
+    content_version Nullable(Decimal(38, 0)) COMMENT 'Sum of the ranks of the readings that the row rests on, those just before the window included where it depends on them: a rank is log time in ms x 2^52 + partition x 2^40 + offset. Between rows with equal event_count the greater wins: it rests on newer readings. Null in rows written before v2.' CODEC(ZSTD(1)),
     topic LowCardinality(String) COMMENT 'Topic of the message.' CODEC(ZSTD(1)),
     partition Int32 COMMENT 'Partition of the message.' CODEC(T64, ZSTD(1)),
     offset Int64 COMMENT 'Offset of the message.' CODEC(DoubleDelta, ZSTD(1)),
     produced_at DateTime64(3, 'UTC') COMMENT 'Time of the message in the log; the TTL counts from it.' CODEC(DoubleDelta, ZSTD(1)),
-    row_version Int128 MATERIALIZED bitShiftLeft(toInt128(event_count), 64) + offset COMMENT 'By event_count, then by offset.' CODEC(ZSTD(1)),
+    row_version Int256 MATERIALIZED (bitShiftLeft(toInt256(event_count), 192) + bitShiftLeft(toInt256(ifNull(content_version, 0)), 64)) + offset COMMENT 'Of a key\'s rows the greatest counts: by what it rests on, offset.' CODEC(ZSTD(1)),
     INDEX by_time window_start TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(row_version)
@@ -97,6 +98,7 @@ SELECT
     last_voltage_mv,
     first_sequence,
     last_sequence,
+    content_version,
     topic,
     partition,
     offset,
@@ -140,6 +142,7 @@ CREATE TABLE IF NOT EXISTS meter_stats_30s_messages
     last_voltage_mv Nullable(Int64),
     first_sequence Nullable(Int64),
     last_sequence Nullable(Int64),
+    content_version Nullable(Decimal(38, 0)),
     topic LowCardinality(String),
     partition Int32,
     offset Int64,
@@ -184,6 +187,7 @@ SELECT
     last_voltage_mv,
     first_sequence,
     last_sequence,
+    content_version,
     topic,
     partition,
     offset,
@@ -236,7 +240,8 @@ CREATE TABLE IF NOT EXISTS meter_stats_30s_queue
     first_voltage_mv Nullable(Int64),
     last_voltage_mv Nullable(Int64),
     first_sequence Nullable(Int64),
-    last_sequence Nullable(Int64)
+    last_sequence Nullable(Int64),
+    content_version Nullable(Decimal(38, 0))
 )
 ENGINE = Kafka
 SETTINGS
@@ -289,11 +294,12 @@ SELECT
     last_voltage_mv,
     first_sequence,
     last_sequence,
+    content_version,
     _topic AS topic,
     _partition AS partition,
     _offset AS offset,
     ifNull(_timestamp_ms, now64(3, 'UTC')) AS produced_at,
-    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), NOT (meter_id >= 0), 'meter_id is out of contract: it must be at least 0', NOT (building_id >= 0), 'building_id is out of contract: it must be at least 0', NOT (event_count >= 1), 'event_count is out of contract: it must be at least 1', NOT (voltage_outside_count >= 0), 'voltage_outside_count is out of contract: it must be at least 0', NOT (failure_count >= 0), 'failure_count is out of contract: it must be at least 0', NOT (spike_count >= 0), 'spike_count is out of contract: it must be at least 0', NOT (low_consumption_count >= 0), 'low_consumption_count is out of contract: it must be at least 0', NOT (voltage_anomaly_count >= 0), 'voltage_anomaly_count is out of contract: it must be at least 0', NOT (power_step_max_mw >= 0), 'power_step_max_mw is out of contract: it must be at least 0', NOT (voltage_step_max_mv >= 0), 'voltage_step_max_mv is out of contract: it must be at least 0', NOT (repeat_count >= 0), 'repeat_count is out of contract: it must be at least 0', NOT (run_first_count >= 0), 'run_first_count is out of contract: it must be at least 0', NOT (run_max_count >= 0), 'run_max_count is out of contract: it must be at least 0', NOT (run_last_count >= 0), 'run_last_count is out of contract: it must be at least 0', '') AS reason,
+    multiIf(length(_error) > 0, _error, missing != '', concat('no field ', missing, ': the message has the schema of something else'), NOT (meter_id >= 0), 'meter_id is out of contract: it must be at least 0', NOT (building_id >= 0), 'building_id is out of contract: it must be at least 0', NOT (event_count >= 1), 'event_count is out of contract: it must be at least 1', NOT (voltage_outside_count >= 0), 'voltage_outside_count is out of contract: it must be at least 0', NOT (failure_count >= 0), 'failure_count is out of contract: it must be at least 0', NOT (spike_count >= 0), 'spike_count is out of contract: it must be at least 0', NOT (low_consumption_count >= 0), 'low_consumption_count is out of contract: it must be at least 0', NOT (voltage_anomaly_count >= 0), 'voltage_anomaly_count is out of contract: it must be at least 0', NOT (power_step_max_mw >= 0), 'power_step_max_mw is out of contract: it must be at least 0', NOT (voltage_step_max_mv >= 0), 'voltage_step_max_mv is out of contract: it must be at least 0', NOT (repeat_count >= 0), 'repeat_count is out of contract: it must be at least 0', NOT (run_first_count >= 0), 'run_first_count is out of contract: it must be at least 0', NOT (run_max_count >= 0), 'run_max_count is out of contract: it must be at least 0', NOT (run_last_count >= 0), 'run_last_count is out of contract: it must be at least 0', NOT (content_version >= 0), 'content_version is out of contract: it must be at least 0', '') AS reason,
     _raw_message AS message
 FROM meter_stats_30s_queue
 WHERE throwIf(match(_error, 'while fetching schema id = [0-9]+$') AND (NOT match(_error, '"error_code" *: *40403')), 'schema registry does not answer; reading waits for it') = 0;

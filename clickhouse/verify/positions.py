@@ -14,6 +14,7 @@ from infra.base.log import Entry, Extent
 from infra.base.query import Query
 from schemas.codec import Undecodable
 from schemas.manifest import Dataset
+from schemas.order import row_version
 from schemas.reader import ContractReader
 
 Values = dict[str, Any]
@@ -28,7 +29,7 @@ GATHERED = 50 * LOOKUP
 
 
 class Row(NamedTuple):
-    """A message that the table lacks: its key, and the value by which its row wins (0 where that is the offset)."""
+    """A message that the table lacks: its key, and its `schemas.order.row_version`."""
 
     offset: int
     key: tuple[Any, ...]
@@ -229,7 +230,8 @@ class _Explanation:
             self.lost.append((entry.offset, f"unreadable: {error}"))
             return
         key = tuple(values[name] for name in self.dataset.order_by)
-        self._rows.append(Row(entry.offset, key, values.get(self.dataset.version_by, 0)))
+        version = row_version(self.dataset, values, entry.produced_at_ms, entry.partition, entry.offset)
+        self._rows.append(Row(entry.offset, key, version))
         if len(self._rows) == GATHERED:
             self.finish()
 
@@ -252,23 +254,22 @@ def _named(dataset: Dataset, key: tuple[Any, ...]) -> str:
 
 
 def _replaced(dataset: Dataset, rows: Sequence[Row], query: Query) -> set[int]:
-    """Offsets of the rows whose key the table holds with more events, or with as many and a later offset."""
+    """Offsets of the rows whose key the table holds with a greater version."""
     kinds = {f.name: f.type for f in dataset.latest.fields}
     key = dataset.order_by
     selected = ", ".join(f"toUnixTimestamp64Milli({n})" if kinds[n] == "timestamp-millis" else n for n in key)
     columns = zip(*(row.key for row in rows), strict=True)
     arrays = ", ".join(_array(kinds[name], column) for name, column in zip(key, columns, strict=True))
     fields = ", ".join(f"wanted.{number}" for number in range(1, len(key) + 1))
-    version = "0" if dataset.version_by == "offset" else dataset.version_by
     newest = {
-        tuple(row[:-2]): (row[-2], row[-1])
+        tuple(row[:-1]): int(row[-1])
         for row in query(
-            f"SELECT {selected}, max({version}) AS version, argMax(offset, ({version}, offset)) FROM {dataset.name} "
+            f"SELECT {selected}, toString(max(row_version)) FROM {dataset.name} "
             f"WHERE ({', '.join(key)}) IN (SELECT {fields} FROM (SELECT arrayJoin(arrayZip({arrays})) AS wanted)) "
             f"GROUP BY {', '.join(key)}"
         )
     }
-    return {row.offset for row in rows if newest.get(row.key, (-1, -1)) > (row.version, row.offset)}
+    return {row.offset for row in rows if newest.get(row.key, -1) > row.version}
 
 
 def _array(kind: str, values: Iterable[Any]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from clickhouse.ddl import EXAMPLE, Column, literal, names, tables
 from infra.base.query import Query
 from schemas.manifest import RAW, Dataset
+from schemas.order import CONTENT_VERSION
 
 EXPECTED = Path(__file__).parent / "expected"
 FIRST = 5
@@ -20,11 +21,15 @@ SLICE_READINGS = 4_000_000
 """Readings that one query recomputes from, at most, where no single meter or building has more."""
 READINGS = "FROM raw_data_latest"
 """How the files in `expected` name their one source."""
+REPAIR = (
+    "; `smartmeter repair --late` recomputes the window, unless the stream has yet to read it (`smartmeter status`)"
+)
 READ_AGAIN = "`smartmeter rebuild raw_data` brings readings back that the table lost"
 SENTENCES = {
-    "missing": "is not in the table, though its time is over; `smartmeter repair --late` recomputes the window",
-    "incomplete": "has fewer events than there are readings; `smartmeter repair --late` recomputes the window",
-    "surplus": f"has more events than there are readings; {READ_AGAIN}",
+    "missing": f"is not in the table, though its time is over{REPAIR}",
+    "incomplete": f"has fewer events than there are readings{REPAIR}",
+    "surplus": "has more events than there are readings: a late reading moved a meter away (decision 101), or readings "
+    f"are lost: {READ_AGAIN}",
     "unexpected": f"is in the table, and there are no readings for it; {READ_AGAIN}",
     "altered": "differs from what the readings give",
 }
@@ -217,4 +222,5 @@ def _altered(dataset: Dataset, columns: Mapping[str, Column], key: Sequence[str]
         for name, should, is_ in zip(columns, expected, actual, strict=True)
         if should != is_
     ]
-    return "; ".join(differing)
+    # What rests on other readings is stale; anything else was changed in the table.
+    return "; ".join(differing) + (REPAIR if f"{CONTENT_VERSION} is " in "; ".join(differing) else "")

@@ -7,7 +7,9 @@ from infra.commands._options import Instant, Where, where_options
 
 @click.command()
 @where_options
-@click.option("--late", "only_late", is_flag=True, help="The hours in which closed windows lack readings.")
+@click.option(
+    "--late", "only_late", is_flag=True, help="The hours in which closed windows lack readings or corrections."
+)
 @click.option("--open", "only_open", is_flag=True, help="The windows that the stream still holds open.")
 @click.option("--from", "start", type=Instant(), help="From this time on (UTC unless it has an offset).")
 @click.option("--to", "end", type=Instant(), help="Up to before this time.")
@@ -17,11 +19,12 @@ def command(
 ) -> None:
     """Recompute windows from the raw topic, and emit them anew.
 
-    For windows that late readings belong to (--late finds them, and publishes to late_readings how many each meter
-    had), for a period (--from, --to), and to finish the last windows of a source that has ended (--open), which a
-    stream keeps open until something newer comes. Between two rows for one window the one with more readings counts,
-    so this is harmless at any time, also beside a running stream. It works in batches; stopped and started again,
-    --late goes on with what is left, and a period goes on from the last batch that was told.
+    For windows that late or corrected readings belong to (--late finds them, and publishes to late_readings how many
+    late ones each meter had; what the stream has yet to emit is not late), for a period (--from, --to), and to finish
+    the last windows of a source that has ended (--open), which a stream keeps open until something newer comes. Between
+    two rows for one window the one with more readings counts, then the one with newer ones, so this is harmless at any
+    time, also beside a running stream. It works in batches; stopped and started again, --late goes on with what is
+    left, and a period goes on from the last batch that was told.
 
     \b
     Example:

@@ -56,7 +56,9 @@ class StartType(click.ParamType[Any]):
 @click.option(
     "--group", help="Consumer group, after the deployment's prefix: go on where it was, sharing the partitions."
 )
-@click.option("--merge", is_flag=True, help="Leave out rows that a row with more events has replaced already.")
+@click.option(
+    "--merge", is_flag=True, help="Leave out rows that a row with more or newer readings has replaced already."
+)
 @click.option(
     "--on-error",
     type=click.Choice(["stop", "skip"]),

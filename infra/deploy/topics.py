@@ -9,6 +9,7 @@ from schemas.manifest import DEAD_LETTER_MAX_BYTES, DEAD_LETTER_SUFFIX, Dataset
 
 DAY_MS = 24 * 60 * 60 * 1000
 FOR_EVER = "-1"
+CREATE_TIME, LOG_APPEND_TIME = "CreateTime", "LogAppendTime"
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,20 @@ class Topic:
 def declared_topics(datasets: Iterable[Dataset], kafka: KafkaDeployment) -> list[Topic]:
     """Every dataset's topic and its dead-letter topic.
 
-    Times of messages are the producers' (CreateTime), so that a copy of a topic ages as the original does. Nothing is
-    compacted: Kafka keeps the last row of a key, not the one with the most events.
+    Times of raw readings are the broker's (LogAppendTime): they decide which correction counts and what is a fast
+    clock, and a producer's clock may be wrong. Other times are the producers' (CreateTime), so that a copy of a topic
+    ages as the original does. Nothing is compacted: Kafka keeps the last row of a key, not the one that counts.
     """
     topics = []
     for dataset in datasets:
         retention = FOR_EVER if dataset.retention_days is None else str(dataset.retention_days * DAY_MS)
-        configs = {"cleanup.policy": "delete", "message.timestamp.type": "CreateTime"}
+        configs = {"cleanup.policy": "delete", "message.timestamp.type": CREATE_TIME}
         configs["min.insync.replicas"] = str(kafka.min_insync_replicas)
         replicas = kafka.replication_factor
-        topics.append(Topic(dataset.topic, dataset.partitions, replicas, {**configs, "retention.ms": retention}))
+        of_dataset = {**configs, "retention.ms": retention}
+        if dataset.version_by == "offset":
+            of_dataset["message.timestamp.type"] = LOG_APPEND_TIME
+        topics.append(Topic(dataset.topic, dataset.partitions, replicas, of_dataset))
         dead_letters = {**configs, "retention.ms": FOR_EVER, "max.message.bytes": str(DEAD_LETTER_MAX_BYTES)}
         topics.append(Topic(dataset.dead_letter_topic, 1, replicas, dead_letters))
     return topics

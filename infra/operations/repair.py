@@ -20,7 +20,7 @@ from infra.base.clickhouse_client import connect, query_with
 from infra.base.errors import SmartmeterError
 from infra.base.log import Extent, Log
 from infra.base.settings import Settings
-from infra.operations.closed import closed_before
+from infra.operations.closed import Reported, closed_before, emitted_before
 from infra.operations.lag import await_read, messages_behind, table_behind
 from infra.stack.spark import spark_runtime
 from schemas.manifest import RAW, Dataset, load_deployed
@@ -79,23 +79,29 @@ class Repairing:
         return self.span(Span(start=watermark(self.settings.data_dir)), allow_incomplete)
 
     def late(self) -> Recomputed:
-        """Recompute the hours in which closed windows lack readings, and publish how many each meter lacked.
+        """Recompute the hours in which closed windows lack readings or hold corrected ones, and publish how many each
+        meter lacked.
 
-        A running stream first gets the time to read what the topic holds now: what it will still emit is not late.
+        A running stream first gets the time to read what the topic holds now. What a stream, running or stopped, has
+        yet to emit is not late.
         """
         self._await_stream()
-        for name in self.datasets:
+        reported = self._reported()
+        for name in self.datasets:  # after the report: what it says was emitted is in the tables then
             self._await_table(name)
         with closing(connect(self.settings)) as client:
             query = query_with(client)
             closings = what_closes(self.settings.data_dir, self.grains, self.stream_settings)
             closed = closed_before(closings, partial(late.newest_reading, query))
-            late_readings = late.late_readings(query, closed[late.FIRST_STATS])
+            closed = emitted_before(closed, self.grains, reported)
+            raw, stats = self.datasets[RAW], self.datasets[late.FIRST_STATS]
+            late_readings = late.late_readings(query, raw, stats, closed[stats.name])
             hours = {each.hour for each in late_readings}
             for grain in self.grains.values():
-                for name in grain.emits.keys() - {late.FIRST_STATS}:
-                    window = timedelta(seconds=grain.window_s)
-                    hours |= late.incomplete_hours(query, self.datasets[name], closed[name], window)
+                window, context = timedelta(seconds=grain.window_s), timedelta(seconds=grain.context_s)
+                for name in grain.emits:
+                    made = late.Made(self.datasets[name], self.datasets[grain.source], window, context)
+                    hours |= late.stale_hours(query, made, closed[name])
             # What a reading still holds after the hour counts there.
             hours |= {hour + late.HOUR for hour in hours}
             with_counts = [(hour, count) for hour, count in late.hours(query, None, None) if hour in hours]
@@ -150,6 +156,18 @@ class Repairing:
                 f"retention has removed the beginning of {raw.topic}: only windows from {complete:%Y-%m-%d %H:%M} UTC "
                 "on are sure to be recomputed in full; name a later start with --from, or say --allow-incomplete"
             )
+
+    def _reported(self) -> dict[str, Reported]:
+        """By grain what the stream's last report says, whether or not it still runs; empty where it never ran."""
+        grains = read_progress(self.settings.data_dir).get("grains", {})
+        reported = {}
+        with Log(self.settings.kafka) as log:
+            for name in grains.keys() & self.grains.keys():
+                topic = self.datasets[self.grains[name].source].topic
+                behind = stream_behind(self.settings, log, name, topic, log.extents(topic))
+                told = grains[name]["progress"].get("watermark")
+                reported[name] = Reported(told and datetime.fromisoformat(told), not behind)
+        return reported
 
     def _await_table(self, name: str) -> None:
         dataset, kafka = self.datasets[name], self.settings.kafka

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from schemas.order import CONTENT_VERSION
 from schemas.status import STATUS_BITS
 from stream_processing.grain import Grain
 from stream_processing.statistics import LONG, LONG_AS_DECIMAL, MAXIMA, MINIMA, merge, row_struct, winners
@@ -29,7 +30,8 @@ BUILDING_STATISTICS = ("event_count", "power_sum_mw", "power_min_mw", "power_max
 def hourly(stats: DataFrame, key: str, statistics: Sequence[str]) -> DataFrame:
     """Rows of meter_stats_5min to one row per `key` (meter_id or building_id) and hour.
 
-    It has the named statistics over the hour (sums, minima, maxima), `building_id`, and what `energy` gives. An hour
+    It has the named statistics over the hour (sums, minima, maxima), `building_id`, and what `energy` gives; its
+    `content_version` covers the context, too. An hour
     without readings has no row, though an earlier reading may hold into it. For each 5 min a meter belongs to the
     building of its last reading there: with `key` building_id its readings in other buildings do not exist.
     """
@@ -54,6 +56,7 @@ def hourly(stats: DataFrame, key: str, statistics: Sequence[str]) -> DataFrame:
             "window_start",
             F.col("window.end").alias("window_end"),
             "merged.*",
+            merge(F.col("rows"), (CONTENT_VERSION,))[CONTENT_VERSION].alias(CONTENT_VERSION),
             "held.energy_mw_ms",
             "held.covered_ms",
             "held.meter_count",

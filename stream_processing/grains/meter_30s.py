@@ -10,20 +10,23 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from schemas.manifest import RAW, Dataset
+from schemas.order import CONTENT_VERSION, LOG_TIME_FACTOR, PARTITION_FACTOR, READING_TIME
 from schemas.status import STATUS_BITS
 from stream_processing.grain import Datasets, Grain
 from stream_processing.statistics import LONG
 
 WINDOW_S = 30
 LOW_16_BITS = 0xFFFF
+RANK = ("produced_at_ms", "partition", "offset")
 
 
 def usable_readings(events: DataFrame, datasets: Datasets) -> DataFrame:
     """Decoded MeterEvents to the readings that aggregates count, with `power_mw` and `voltage_mv` as integers.
 
-    A reading whose timestamp is more than `future_tolerance_s` ahead of the time at which it was produced does not
-    count, though it stays in the raw topic: one fast clock would push the watermark past every other meter. The limit
-    is relative to the log's own time, so a replay decides alike, and so does ClickHouse. Rounding is
+    A reading whose timestamp is more than `future_tolerance_s` ahead of the log's time does not count, though it stays
+    in the raw topic. The limit is relative to the message's own time, so a replay decides alike, and so does
+    ClickHouse. `clock` is what the reading tells of time: a fast meter's window waits for its time to come, and closes
+    no other meter's. Rounding is
     floor(x * 10^n + 0.5) in double, the same in every engine (law 4).
     """
     tolerance_ms = int(datasets[RAW].parameters["future_tolerance_s"] * 1000)
@@ -32,6 +35,9 @@ def usable_readings(events: DataFrame, datasets: Datasets) -> DataFrame:
         "meter_id",
         "building_id",
         "timestamp",
+        F.expr(READING_TIME).alias("clock"),
+        F.unix_millis("produced_at").alias("produced_at_ms"),
+        "partition",
         "offset",
         F.floor(F.col("power_kw") * 1e6 + 0.5).cast("long").alias("power_mw"),
         F.floor(F.col("voltage_v") * 1e3 + 0.5).cast("long").alias("voltage_mv"),
@@ -70,6 +76,7 @@ def fold_windows(collected: DataFrame, dataset: Dataset) -> DataFrame:
         F.col("window.end").alias("window_end"),
         "fold.*",
         _sum_of_squares(F.col("fold.squares_high"), F.col("fold.squares_low")).alias("power_sum_sq_mw2"),
+        _content_version(F.col("fold")).alias(CONTENT_VERSION),
         first["timestamp_ms"].alias("first_timestamp_ms"),
         first["power_mw"].alias("first_power_mw"),
         first["voltage_mv"].alias("first_voltage_mv"),
@@ -79,15 +86,16 @@ def fold_windows(collected: DataFrame, dataset: Dataset) -> DataFrame:
 
 
 def _reading() -> Column:
-    """One reading as a struct whose natural order is (timestamp, offset)."""
+    """One reading as a struct whose natural order is the time at which it was taken, then its rank in the log."""
     return F.struct(
         F.unix_millis("timestamp").alias("timestamp_ms"),
-        *("offset", "power_mw", "voltage_mv", "status", "building_id", "sequence"),
+        *("produced_at_ms", "partition", "offset"),
+        *("power_mw", "voltage_mv", "status", "building_id", "sequence"),
     )
 
 
 def counted_once(readings: Column) -> Column:
-    """Readings sorted by time; of several at one instant only the one with the latest offset (law 5).
+    """Sorted readings; of several at one instant only the one that came into the log last (law 5).
 
     `readings` must be a plain column: it is looked up once per element.
     """
@@ -102,14 +110,16 @@ def counted_once(readings: Column) -> Column:
 def fold_readings(readings: Column, voltage_lower_mv: int, voltage_upper_mv: int) -> Column:
     """Statistics of time-ordered distinct readings as a struct; the names are those of meter_stats_30s.
 
-    Besides them the sum of squared milliwatts in two 64-bit parts, squares_high * 2^32 + squares_low, since one does
-    not hold it and a decimal per reading is slow. `readings` must not be empty.
+    Besides them, since 64 bits hold neither and a decimal per reading is slow, the sum of squared milliwatts in two
+    parts, squares_high * 2^32 + squares_low, and the sum of ranks (`schemas.order`) in three, produced_at_ms,
+    partition and offset. `readings` must not be empty.
     """
     first = F.get(readings, F.lit(0))
     start = {
         "event_count": F.lit(0),
         **{name: F.lit(0) for name in ("power_sum_mw", "squares_high", "squares_low", "voltage_sum_mv")},
         "voltage_sum_sq_mv2": F.lit(0),
+        **{name: F.lit(0) for name in RANK},
         "power_min_mw": first["power_mw"],
         "power_max_mw": first["power_mw"],
         "voltage_min_mv": first["voltage_mv"],
@@ -151,6 +161,7 @@ def _step(so_far: Column, item: Column, voltage_lower_mv: int, voltage_upper_mv:
         "squares_low": so_far["squares_low"] + F.shiftleft(twice.bitwiseAND(F.lit(LOW_16_BITS)), 16) + lower * lower,
         "voltage_sum_mv": so_far["voltage_sum_mv"] + voltage,
         "voltage_sum_sq_mv2": so_far["voltage_sum_sq_mv2"] + voltage * voltage,
+        **{name: so_far[name] + item[name] for name in RANK},
         "power_min_mw": F.least(so_far["power_min_mw"], power),
         "power_max_mw": F.greatest(so_far["power_max_mw"], power),
         "voltage_min_mv": F.least(so_far["voltage_min_mv"], voltage),
@@ -181,6 +192,14 @@ def _sum_of_squares(high: Column, low: Column) -> Column:
     )
 
 
+def _content_version(sums: Column) -> Column:
+    """The sum of the readings' ranks as decimal(38,0)."""
+    at, partition, offset = (sums[name].cast("decimal(19,0)") for name in RANK)
+    of_time = (at * F.lit(LOG_TIME_FACTOR).cast("decimal(18,0)")).cast("decimal(38,0)")
+    of_partition = (partition * F.lit(PARTITION_FACTOR).cast("decimal(18,0)")).cast("decimal(38,0)")
+    return (of_time + of_partition + offset).cast("decimal(38,0)")
+
+
 METER_30S = Grain(
     name="meter_30s",
     source=RAW,
@@ -189,4 +208,5 @@ METER_30S = Grain(
     prepare=usable_readings,
     aggregate=statistics,
     event_time="timestamp",
+    clock="clock",
 )

@@ -137,7 +137,7 @@ def test_the_later_reading_of_an_instant_counts(own_trial: Trial) -> None:
 def test_more_events_count_and_then_the_later_row_in_any_order(own_trial: Trial) -> None:
     """The same rows are inserted forwards and backwards: the merged row does not depend on the order of insertion."""
     dataset = own_trial.datasets[own_trial.trend]
-    encoder, fields = own_trial.encoder(own_trial.trend, 1), [f.name for f in dataset.latest.fields]
+    encoder, fields = own_trial.encoder(own_trial.trend, 1), [f.name for f in dataset.versions[1].fields]
     rows = [(6, 1.0), (12, 2.0), (12, 3.0), (9, 4.0)]
     for event_count, power_avg_kw in rows:
         message = trend_row(encoder, fields, event_count=event_count, power_avg_kw=power_avg_kw)
@@ -197,7 +197,7 @@ def test_a_message_of_another_dataset_is_unreadable(own_trial: Trial) -> None:
     """Fields that its schema lacks would be zeros otherwise: a reading of 0 kW in 1970."""
     dataset = own_trial.datasets[own_trial.trend]
     foreign = own_trial.encoder(own_trial.trend, 1)
-    message = trend_row(foreign, [f.name for f in dataset.latest.fields], event_count=1)
+    message = trend_row(foreign, [f.name for f in dataset.versions[1].fields], event_count=1)
     own_trial.send(own_trial.readings, [message])
     own_trial.await_rows("SELECT reason LIKE 'no field timestamp%', offset FROM {readings}_unreadable FINAL", [(1, 0)])
     assert own_trial.rows("SELECT count() FROM {readings}") == [(0,)]

@@ -93,7 +93,7 @@ class Service:
     def send(self, rows: Rows, order: Sequence[int]) -> None:
         """Emit windows in this order, keyed as the stream keys them."""
         producer = Producer({"bootstrap.servers": self.settings.kafka_brokers, "partitioner": "murmur2_random"})
-        names = [field.name for field in self._dataset.latest.fields]
+        names = [field.name for field in self._dataset.latest.fields if field.name in rows]
         for row in order:
             values = {name: rows[name][row].item() for name in names}
             values["meter_id"] += self.meters_from

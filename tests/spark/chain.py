@@ -60,11 +60,15 @@ def grains_after_first(spark: SparkSession, stats: Iterable[Row]) -> dict[str, l
     return rows
 
 
+def _order(row: Row) -> tuple[int, int]:
+    return row["event_count"], row["content_version"] or 0
+
+
 def by_key(dataset: str, rows: Iterable[Row]) -> dict[tuple[Any, ...], Row]:
-    """By the dataset's key the row that counts by law 3: the one with the most events, then the latest."""
+    """By the dataset's key the row that counts by law 3: the most events, then the newest readings, then the latest."""
     kept: dict[tuple[Any, ...], Row] = {}
     for row in rows:
         key = tuple(row[name] for name in DATASETS[dataset].order_by)
-        if key not in kept or row["event_count"] >= kept[key]["event_count"]:
+        if key not in kept or _order(row) >= _order(kept[key]):
             kept[key] = row
     return kept

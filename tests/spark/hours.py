@@ -14,6 +14,7 @@ from tests.spark.readings import (
     ROUNDED_VOLTAGES_V,
     START,
     Reading,
+    content_version,
     counted,
     expected_stats,
     lists,
@@ -88,6 +89,7 @@ def expected_features(readings: list[Reading]) -> dict[str, Any]:
         "run_max_count": stats["run_max_count"],
         "gap_count": max(0, sequences[-1] - sequences[0] + 1 - count) if sequences else None,
         **{key: stats[key] for key in KEYS},
+        "content_version": stats["content_version"],
     }
 
 
@@ -129,6 +131,9 @@ def expected_power(series: list[list[Reading]], start: datetime) -> dict[str, An
         "readings_sum_kw": sum(milliwatts) / 1e6,
         "energy_kwh": float(Fraction(milliwatt_seconds, 3_600_000_000)),
         "covered_s": float(covered),
+        "content_version": content_version(
+            [r for readings in series for r in readings if second - FIVE_MIN_S <= r.second < second + HOUR_S]
+        ),
     }
 
 
@@ -166,7 +171,8 @@ def expected_hours(readings: list[Reading]) -> dict[str, dict[tuple[int, datetim
         building = {"building_id": hour[-1].building_id}
         power = expected_power([by_meter(readings)[meter_id]], start)
         expected["meter_hourly_power_consumption"][key] = {**building, **power}
-        expected["meter_hourly_voltage_monitoring"][key] = {**building, **expected_voltage(hour)}
+        version = {"content_version": power["content_version"]}
+        expected["meter_hourly_voltage_monitoring"][key] = {**building, **expected_voltage(hour), **version}
     for building_id, series in by_building(readings).items():
         for start in {hour_of(r) for readings in series for r in readings}:
             hour = [r for readings in series for r in readings if hour_of(r) == start]
@@ -174,6 +180,7 @@ def expected_hours(readings: list[Reading]) -> dict[str, dict[tuple[int, datetim
             counts = {name: sum(r.status >> bit & 1 for r in hour) for bit, name in enumerate(KEYS)}
             power = expected_power(series, start)
             expected["building_hourly_power_consumption"][building_id, start] = {**meters, **power}
-            anomalies = {"event_count": len(hour), **meters, **counts}
+            version = {"content_version": power["content_version"]}
+            anomalies = {"event_count": len(hour), **meters, **counts, **version}
             expected["anomaly_count_hourly_per_building"][building_id, start] = anomalies
     return expected

@@ -39,6 +39,7 @@ class Reading:
     sequence: int | None = None
     building_id: int = 7
     produced_s: int = 3600
+    partition: int = 0
 
     @property
     def at(self) -> datetime:
@@ -47,7 +48,7 @@ class Reading:
 
 def frame(spark: SparkSession, readings: list[Reading]) -> DataFrame:
     """The readings as rows of decoded events."""
-    rows = [(0, r.offset, _produced_at(r), r.meter_id, r.building_id, r.at, *_values(r)) for r in readings]
+    rows = [(r.partition, r.offset, _produced_at(r), r.meter_id, r.building_id, r.at, *_values(r)) for r in readings]
     return spark.createDataFrame(rows, COLUMNS)
 
 
@@ -83,6 +84,8 @@ _reading = st.builds(
     voltage_v=mostly(VOLTAGES_V, ROUNDED_VOLTAGES_V),
     status=st.integers(0, 15),
     sequence=st.none() | st.integers(0, 10_000),
+    produced_s=st.integers(3600, 3602),
+    partition=st.integers(0, 2),
 )
 
 
@@ -160,8 +163,9 @@ def assert_equal_by_example(
 
 
 def counted(readings: list[Reading], window_s: int) -> dict[tuple[int, datetime], list[Reading]]:
-    """By meter and window its readings in order of time; of several at one instant the one with the latest offset."""
-    latest = {(r.meter_id, r.second): r for r in sorted(readings, key=lambda r: r.offset)}
+    """By meter and window its readings in order of time; of several at one instant the one that came last."""
+    in_order = sorted(readings, key=lambda r: (r.produced_s, r.partition, r.offset))
+    latest = {(r.meter_id, r.second): r for r in in_order}
     windows: dict[tuple[int, datetime], list[Reading]] = {}
     for (meter_id, second), reading in sorted(latest.items()):
         start = START + timedelta(seconds=second // window_s * window_s)
@@ -210,4 +214,12 @@ def expected_stats(readings: list[Reading]) -> dict[str, object]:
         "last_voltage_mv": voltage[-1],
         "first_sequence": sequences[0] if sequences else None,
         "last_sequence": sequences[-1] if sequences else None,
+        "content_version": content_version(readings),
     }
+
+
+def content_version(readings: Sequence[Reading]) -> Decimal:
+    """As contracts state it, for these readings."""
+    start_ms = round(START.timestamp()) * 1000
+    ranks = ((start_ms + r.produced_s * 1000) * 2**52 + r.partition * 2**40 + r.offset for r in readings)
+    return Decimal(sum(ranks))

@@ -148,6 +148,7 @@ def expected_trend(window: list[Reading]) -> dict[str, Any]:
         "voltage_avg_v": stats["voltage_sum_mv"] / (count * 1e3),
         "voltage_min_v": stats["voltage_min_mv"] / 1e3,
         "voltage_max_v": stats["voltage_max_mv"] / 1e3,
+        "content_version": stats["content_version"],
     }
 
 

@@ -1,12 +1,14 @@
 """Which windows are closed, by a simulation of watermarks that shares nothing with the code."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.base.clock import EPOCH
-from infra.operations.closed import closed_before
+from infra.operations.closed import Reported, closed_before, emitted_before
+from stream_processing.grain import Grain
 from stream_processing.pace import Closing
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -48,3 +50,39 @@ def test_five_minutes_are_closed_as_far_as_the_emitted_rows_push_their_watermark
     emitted = [start for start in rows if start + 30 <= max(seconds) - 60]
     expected = max(emitted) - 70 if emitted else (EPOCH - NOON).total_seconds()
     assert at(*seconds)["five"] == expected
+
+
+def grain(name: str, source: str, mode: Literal["append", "update"], emits: str) -> Grain:
+    return Grain(name, source, 30, mode, lambda frame, _: frame, emits={emits: lambda _: {}})
+
+
+GRAINS = {
+    "first": grain("first", "raw_data", "append", "stats"),
+    "second": grain("second", "stats", "update", "trend"),
+}
+CLOSED = {"stats": NOON, "trend": NOON}
+
+
+def minutes(**reported: Reported) -> dict[str, float]:
+    """What counts as closed, in minutes after NOON, if all of it ends by then."""
+    emitted = emitted_before(CLOSED, GRAINS, reported)
+    return {name: (instant - NOON).total_seconds() / 60 for name, instant in emitted.items()}
+
+
+def before(count: int) -> datetime:
+    return NOON - timedelta(minutes=count)
+
+
+def test_what_a_stream_has_yet_to_emit_is_not_closed() -> None:
+    """It was stopped an hour ago, or has read all and emits at its next trigger."""
+    stopped = Reported(before(60), has_read_all=False)
+    assert minutes(first=stopped, second=Reported(before(70), has_read_all=True)) == {"stats": -60, "trend": -60}
+    assert minutes(first=Reported(before(1), True), second=Reported(before(70), False)) == {"stats": -1, "trend": -70}
+
+
+def test_without_a_report_the_readings_alone_say_what_is_closed_and_without_a_watermark_nothing_is() -> None:
+    assert minutes() == {"stats": 0, "trend": 0}
+    never = Reported(None, has_read_all=False)
+    assert emitted_before(CLOSED, GRAINS, {"first": never})["stats"] == EPOCH
+    ahead = NOON + timedelta(hours=1)
+    assert minutes(first=Reported(ahead, True), second=Reported(ahead, True)) == {"stats": 0, "trend": 0}

@@ -12,6 +12,7 @@ from clickhouse.dead_letters import tables as dead_letters
 from infra.base.kafka_connection import KafkaConnection
 from schemas.avro import ContractError, Record, parse_record
 from schemas.manifest import Dataset, deployed, load_datasets
+from schemas.order import row_version_sql
 
 DATASETS = deployed(load_datasets(), ddl.EXAMPLE.deployment)
 RAW = DATASETS["raw_data"]
@@ -76,7 +77,7 @@ def test_each_avro_type_has_its_column() -> None:
         "partition": "Int32",
         "offset": "Int64",
         "produced_at": "DateTime64(3, 'UTC')",
-        "row_version": "Int128",
+        "row_version": "Int256",
     }
     assert Decimal(2) ** 64 < Decimal(10) ** 38  # what Decimal(38, 0) is for
 
@@ -93,12 +94,12 @@ def test_comments_say_what_the_contract_says_with_the_unit() -> None:
     assert r"COMMENT 'It\'s an int. Unit: kW.'" in ddl.column_clause(column)
 
 
-def test_more_events_win_and_then_the_later_offset() -> None:
-    trend, raw = by_name(TREND)["meter_minute_trend"], by_name(RAW)["raw_data"]
-    assert raw.engine == "ReplacingMergeTree(offset)"
-    assert trend.engine == "ReplacingMergeTree(row_version)"
-    version = trend.columns[-1]
-    assert version.materialized == "bitShiftLeft(toInt128(event_count), 64) + offset"
+def test_rows_are_replaced_by_the_one_order() -> None:
+    """What the order is, is tested on the engine (`test_order.py`)."""
+    for dataset in (TREND, RAW):
+        stored = by_name(dataset)[dataset.name]
+        assert stored.engine == "ReplacingMergeTree(row_version)"
+        assert stored.columns[-1].materialized == row_version_sql(dataset)
 
 
 def test_rows_age_by_the_log_and_not_by_the_event() -> None:

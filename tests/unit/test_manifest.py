@@ -38,7 +38,7 @@ def test_the_datasets_are_found_by_their_files() -> None:
 
 
 def test_a_dataset_is_added_by_adding_files(contracts: Path) -> None:
-    for suffix in (".yaml", ".v1.avsc"):
+    for suffix in (".yaml", ".v1.avsc", ".v2.avsc"):
         shutil.copy(contracts / f"{TREND}{suffix}", contracts / f"meter_day{suffix}")
     edit(contracts, "meter_day", {"dataset": "meter_day", "topic": "meter_day"})
     assert load_datasets(contracts)["meter_day"].topic == "meter_day"
@@ -65,7 +65,7 @@ def test_another_raw_topic_takes_its_dead_letters_along() -> None:
         ({"parameters": {"limit_v": "high"}}, r"\$.parameters.limit_v"),
         ({"clickhouse": {"order_by": ["meter_id"], "version_by": "event_count"}}, "'ttl_days' is a required property"),
         ({"dataset": "trend"}, "it must be the file's stem"),
-        ({"versions": [1, 2]}, "without a gap"),
+        ({"versions": [1, 2, 3]}, "without a gap"),
         ({"versions": [2]}, "without a gap"),
         ({"key": "m_{meter}"}, "name meter, which v1 lacks"),
         (
@@ -95,7 +95,7 @@ def test_a_manifest_that_is_wrong_is_refused_by_file_and_key(
     [
         ("orphan.v1.avsc", "no manifest orphan.yaml beside it"),
         ("orphan.v1.json", "no manifest orphan.yaml beside it"),
-        (f"{TREND}.v2.json", f"without Avro file {TREND}.v2.avsc"),
+        (f"{TREND}.v3.json", f"without Avro file {TREND}.v3.avsc"),
         (f"{TREND}.v01.avsc", "rename or remove it"),
         (f"{TREND}.yml", "rename or remove it"),
     ],
@@ -107,8 +107,8 @@ def test_a_file_that_belongs_to_nothing_is_an_error(contracts: Path, name: str, 
 
 
 def test_a_version_that_no_manifest_names_is_an_error(contracts: Path) -> None:
-    shutil.copy(contracts / f"{TREND}.v1.avsc", contracts / f"{TREND}.v2.avsc")
-    with pytest.raises(ContractError, match=r"versions \[1\], Avro files \[1, 2\]"):
+    shutil.copy(contracts / f"{TREND}.v1.avsc", contracts / f"{TREND}.v3.avsc")
+    with pytest.raises(ContractError, match=r"versions \[1, 2\], Avro files \[1, 2, 3\]"):
         load_datasets(contracts)
 
 

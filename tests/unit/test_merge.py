@@ -3,6 +3,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.base.topic_reader import Position
 from schemas.manifest import load_datasets
 from schemas.merge import BUCKET_MS, Merge
 from tests.unit.records import unhurried
@@ -35,7 +36,11 @@ def winners(rows: list[tuple[int, Row]]) -> dict[tuple[int, int], tuple[int, byt
 
 
 def passed(merge: Merge, rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
-    return [(o, row) for o, row in rows if merge.changes(values(row), o, content(row, o))]
+    return [(o, row) for o, row in rows if merge.changes(values(row), at(o), content(row, o))]
+
+
+def at(offset: int, produced_at_ms: int = 0, partition: int = 0) -> Position:
+    return Position("topic", partition, offset, produced_at_ms)
 
 
 @unhurried
@@ -82,10 +87,12 @@ def test_the_oldest_minute_is_forgotten_first() -> None:
     assert passed(merge, [(5, (1, 10, 4))]) == [(5, (1, 10, 4))], "forgotten, so it passes"
 
 
-def test_of_two_readings_the_later_offset_counts_and_a_repeated_one_is_left_out() -> None:
+def test_of_two_readings_the_one_that_came_into_the_log_last_counts_and_a_repeated_one_is_left_out() -> None:
     merge = Merge(RAW, 1000)
     reading = {"meter_id": 1, "timestamp": 1_700_000_000_000}
-    assert merge.changes(reading, 5, b"a")
-    assert not merge.changes(reading, 6, b"a"), "the same bytes again"
-    assert merge.changes(reading, 7, b"b"), "another reading for the same instant, later"
-    assert not merge.changes(reading, 4, b"c"), "an earlier one, delivered late"
+    assert merge.changes(reading, at(5), b"a")
+    assert not merge.changes(reading, at(6), b"a"), "the same bytes again"
+    assert merge.changes(reading, at(7), b"b"), "another reading for the same instant, later"
+    assert not merge.changes(reading, at(4), b"c"), "an earlier one, delivered late"
+    assert merge.changes(reading, at(2, 10, partition=1), b"d"), "a later one, at a lower offset of another partition"
+    assert not merge.changes(reading, at(9, 5), b"e"), "an earlier one, at a higher offset of the first"

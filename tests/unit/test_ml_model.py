@@ -99,7 +99,7 @@ def test_a_model_of_fields_that_the_contract_does_not_have_is_refused(
 ) -> None:
     monkeypatch.setattr(models, "INPUTS", (*models.INPUTS, "temperature_c"))
     version = keep(tmp_path)
-    with pytest.raises(ModelRefused, match=r"reads temperature_c, and anomaly_prediction_features v1 .* no such field"):
+    with pytest.raises(ModelRefused, match=r"reads temperature_c, and anomaly_prediction_features v2 .* no such field"):
         models.load(models.folder(tmp_path), version)
 
 

@@ -121,7 +121,8 @@ def test_topics_are_created_with_their_configs() -> None:
     raw, dead = steps["smart-meter-data"], steps["smart-meter-data-dead-letters"]
     assert (raw.partitions, dead.partitions) == (4, 1)
     assert raw.configs["retention.ms"] == "3024000000"  # 35 days
-    assert raw.configs["message.timestamp.type"] == "CreateTime"
+    assert raw.configs["message.timestamp.type"] == "LogAppendTime"
+    assert dead.configs["message.timestamp.type"] == "CreateTime"
     assert dead.configs["retention.ms"] == "-1"
 
 

@@ -16,11 +16,13 @@ SELECT
     max(power_mw) >= {spike_power_kw:Float64} * 1e6 AS spike,
     max(abs(power_mw)) <= {low_power_kw:Float64} * 1e6 AND NOT stuck AS low_consumption,
     min(voltage_mv) < {voltage_lower_v:Float64} * 1e3 OR max(voltage_mv) > {voltage_upper_v:Float64} * 1e3 AS voltage_anomaly,
-    stuck AS failure
+    stuck AS failure,
+    sum(rank) AS content_version
 FROM
 (
     SELECT
         *,
+        toDecimal128(toUnixTimestamp64Milli(produced_at), 0) * 4503599627370496 + toDecimal128(partition, 0) * 1099511627776 + offset AS rank,
         toInt64(floor(power_kw * 1e6 + 0.5)) AS power_mw,
         toInt64(floor(voltage_v * 1e3 + 0.5)) AS voltage_mv,
         toStartOfInterval(timestamp, INTERVAL 30 SECOND) AS window_start

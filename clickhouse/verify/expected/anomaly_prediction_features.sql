@@ -26,7 +26,8 @@ SELECT
     failure_count,
     spike_count,
     low_consumption_count,
-    voltage_anomaly_count
+    voltage_anomaly_count,
+    content_version
 FROM
 (
     SELECT
@@ -41,6 +42,7 @@ FROM
             meter_id,
             window_start,
             toInt64(count()) AS event_count,
+            sum(toDecimal128(toUnixTimestamp64Milli(produced_at), 0) * 4503599627370496 + toDecimal128(partition, 0) * 1099511627776 + offset) AS content_version,
             sum(power_mw) AS power_sum,
             sum(toInt128(power_mw) * power_mw) AS power_squares,
             min(power_mw) AS power_min,

@@ -1,22 +1,24 @@
 -- building_hourly_power_consumption recomputed from the readings, each of which counts once (raw_data_latest).
 -- For each 5 min a meter is in the building of its last reading there, and its readings in one building are a series of
 -- their own. A reading holds until the next one of its series, at most hold_max_s: what of that lies before the end of
--- its hour counts there, the rest in the next hour, if the series has a reading in it.
+-- its hour counts there, the rest in the next hour, if the series has a reading in it. What came in the last 5 min
+-- (hold_max_s) has a second piece there, if an empty one: content_version counts it in both hours.
 -- Integers beyond 2^53 become double as high * 2^52 + low, which is rounded once; the engine's own conversion rounds twice.
 WITH
-    sum(energy) AS total
+    sumIf(energy, readings > 0) AS total
 SELECT
     building_id,
     toDateTime64(hour, 3, 'UTC') AS window_start,
     window_start + INTERVAL 1 HOUR AS window_end,
     sum(readings) AS event_count,
-    uniqExact(meter_id) AS meter_count,
+    uniqExactIf(meter_id, readings > 0) AS meter_count,
     sum(powers) / (event_count * 1e6) AS power_avg_kw,
-    min(least_power) / 1e6 AS power_min_kw,
-    max(greatest_power) / 1e6 AS power_max_kw,
+    minIf(least_power, readings > 0) / 1e6 AS power_min_kw,
+    maxIf(greatest_power, readings > 0) / 1e6 AS power_max_kw,
     sum(powers) / 1e6 AS readings_sum_kw,
     (toInt64(intDiv(total, 4503599627370496)) * 4503599627370496. + toInt64(total % 4503599627370496)) / 3.6e12 AS energy_kwh,
-    sum(covered_ms) / 1e3 AS covered_s
+    sumIf(covered_ms, readings > 0) / 1e3 AS covered_s,
+    sum(ranks) AS content_version
 FROM
 (
     SELECT
@@ -28,13 +30,14 @@ FROM
         minIf(power_mw, own) AS least_power,
         maxIf(power_mw, own) AS greatest_power,
         toInt128(sum(power_mw * share_ms)) AS energy,
-        sum(share_ms) AS covered_ms
+        sum(share_ms) AS covered_ms,
+        sum(rank) AS ranks
     FROM
     (
         SELECT
             *,
             next_ms = 0 ? hold_end_ms : least(next_ms, hold_end_ms) AS until_ms,
-            arrayJoin(until_ms > hour_end_ms ? [(1, at_ms, hour_end_ms), (0, hour_end_ms, until_ms)] : [(1, at_ms, until_ms)]) AS piece,
+            arrayJoin(at_ms >= hour_end_ms - 300000 ? [(1, at_ms, least(hour_end_ms, until_ms)), (0, hour_end_ms, greatest(hour_end_ms, until_ms))] : [(1, at_ms, until_ms)]) AS piece,
             piece.1 AS own,
             piece.3 - piece.2 AS share_ms,
             toStartOfInterval(timestamp, INTERVAL 1 HOUR) + toIntervalHour(own ? 0 : 1) AS hour
@@ -42,6 +45,7 @@ FROM
         (
             SELECT
                 *,
+                toDecimal128(toUnixTimestamp64Milli(produced_at), 0) * 4503599627370496 + toDecimal128(partition, 0) * 1099511627776 + offset AS rank,
                 toInt64(floor(power_kw * 1e6 + 0.5)) AS power_mw,
                 toUnixTimestamp64Milli(timestamp) AS at_ms,
                 at_ms + toInt64({hold_max_s:Float64} * 1000) AS hold_end_ms,
@@ -63,6 +67,6 @@ FROM
         )
     )
     GROUP BY meter_id, building, hour
-    HAVING readings > 0
 )
 GROUP BY building_id, hour
+HAVING event_count > 0

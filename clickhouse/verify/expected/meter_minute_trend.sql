@@ -10,11 +10,13 @@ SELECT
     max(power_mw) / 1e6 AS power_max_kw,
     sum(voltage_mv) / (count() * 1e3) AS voltage_avg_v,
     min(voltage_mv) / 1e3 AS voltage_min_v,
-    max(voltage_mv) / 1e3 AS voltage_max_v
+    max(voltage_mv) / 1e3 AS voltage_max_v,
+    sum(rank) AS content_version
 FROM
 (
     SELECT
         *,
+        toDecimal128(toUnixTimestamp64Milli(produced_at), 0) * 4503599627370496 + toDecimal128(partition, 0) * 1099511627776 + offset AS rank,
         toInt64(floor(power_kw * 1e6 + 0.5)) AS power_mw,
         toInt64(floor(voltage_v * 1e3 + 0.5)) AS voltage_mv,
         toStartOfInterval(timestamp, INTERVAL 1 MINUTE) AS window_start

@@ -33,7 +33,8 @@ SELECT
     voltages[1] AS first_voltage_mv,
     voltages[-1] AS last_voltage_mv,
     if(empty(sequences), NULL, sequences[1]) AS first_sequence,
-    if(empty(sequences), NULL, sequences[-1]) AS last_sequence
+    if(empty(sequences), NULL, sequences[-1]) AS last_sequence,
+    content_version
 FROM
 (
     SELECT
@@ -56,6 +57,7 @@ FROM
                 meter_id,
                 window_start,
                 sum(power_mw) AS power_sum_mw,
+                sum(toDecimal128(toUnixTimestamp64Milli(produced_at), 0) * 4503599627370496 + toDecimal128(partition, 0) * 1099511627776 + offset) AS content_version,
                 sum(toDecimal128(power_mw, 0) * power_mw) AS power_sum_sq_mw2,
                 arraySort(groupArray((timestamp, power_mw, voltage_mv, status, building_id, sequence))) AS readings,
                 arrayMap(r -> r.2, readings) AS powers,
