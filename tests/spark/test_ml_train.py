@@ -97,7 +97,7 @@ def test_a_version_holds_all_that_is_promised(kept: tuple[Path, str, Trained]) -
     folder, version, trained = kept
     path = models.folder(folder) / version
     manifest = json.loads((path / MANIFEST).read_text())
-    assert manifest["contract"] == {"dataset": "anomaly_prediction_features", "versions": [1]}
+    assert manifest["contract"] == {"dataset": "anomaly_prediction_features", "versions": [1, 2]}
     assert manifest["parameters"] == {"trees": 12, "depth": 8, "bins": 64, "seed": 7}
     assert {"from", "validated_from", "tested_from", "to", "meters", "unseen_meters"} <= manifest["data"].keys()
     assert manifest["threshold"]["how"]
