@@ -18,7 +18,7 @@ from tempfile import NamedTemporaryFile
 
 from clickhouse.front import access, errors, formats, native, reader, statement
 from clickhouse.front.access import Credentials, Role
-from clickhouse.front.compression import Encoder, decoder, encoder
+from clickhouse.front.compression import ADMIN_BOUNDS, READER_BOUNDS, Decoder, Encoder, decoder, encoder
 from clickhouse.front.engine import External, Job, Parsed
 from clickhouse.front.errors import QueryError
 from clickhouse.front.exchange import ClientGoneError, Exchange, Receive, Scope, Send, packed
@@ -28,6 +28,7 @@ from clickhouse.front.limits import (
     READER_ANSWER_S,
     READER_MAX_EXECUTION_TIME_S,
     READER_MAX_NESTING,
+    READER_MAX_REQUESTS,
     READER_MAX_SQL_BYTES,
 )
 from clickhouse.front.mirror import SchemaMirror, is_connection_of
@@ -80,6 +81,7 @@ class Front:
         self._name = platform.node()
         self._running: dict[str, Running] = {}
         self._killed: set[str] = set()
+        self._requests = dict.fromkeys(Role, 0)
         self._parsed: OrderedDict[tuple[Role, str, str | None], Parsed] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,7 +140,8 @@ class Front:
                 reader.judge_settings(request.settings)
                 reader.judge_format(request.default_format)
                 reader.judge_database(request.database)
-            await self._answer(exchange, request, role, query_id)
+            with self._counted(role):
+                await self._answer(exchange, request, role, query_id)
         except QueryError as error:
             await self._refuse(exchange, error, query_id)
         except (ClientGoneError, asyncio.CancelledError):
@@ -148,10 +151,21 @@ class Front:
             log.exception("a request failed in the front's own code")
             await self._refuse(exchange, QueryError(errors.UNEXPECTED, type(error).__name__), query_id)
 
+    @contextmanager
+    def _counted(self, role: Role) -> Iterator[None]:
+        """A place among the requests of this role, whatever they wait for; the administrator always has one."""
+        if role is Role.READER and self._requests[role] >= READER_MAX_REQUESTS:
+            raise QueryError(errors.TOO_MANY_QUERIES, f"readers have {READER_MAX_REQUESTS} requests already: wait")
+        self._requests[role] += 1
+        try:
+            yield
+        finally:
+            self._requests[role] -= 1
+
     async def _answer(self, exchange: Exchange, request: QueryRequest, role: Role, query_id: str) -> None:
         async with AsyncExitStack() as stack:
-            request, externals = await self._parts(exchange, request, stack)
-            body = exchange.body(decoder(request.content_encoding, request.decompress_blocks and not externals))
+            request, externals = await self._parts(exchange, request, role, stack)
+            body = exchange.body(_decoder(request, role), at_once=role is Role.READER)
             if request.boundary is not None:
                 body = _nothing()
             limit = READER_MAX_SQL_BYTES + 1 if role is Role.READER else _HEAD_BYTES
@@ -174,14 +188,14 @@ class Front:
                 await self._statement(exchange, request, role, head + rest, externals, query_id)
 
     async def _parts(
-        self, exchange: Exchange, request: QueryRequest, stack: AsyncExitStack
+        self, exchange: Exchange, request: QueryRequest, role: Role, stack: AsyncExitStack
     ) -> tuple[QueryRequest, list[External]]:
         """The tables of a body of several parts, and the request with what its plain fields say."""
         if request.boundary is None:
             return request, []
         parts = ExternalTables(request.boundary, request.externals, self._spool)
         stack.callback(parts.close)
-        await parts.read(exchange.body(decoder(request.content_encoding, request.decompress_blocks)))
+        await parts.read(exchange.body(_decoder(request, role), at_once=role is Role.READER))
         externals = parts.tables()
         for table in externals:
             sql = f"CREATE TEMPORARY TABLE {access.identifier(table.name)} ({table.structure})"
@@ -361,6 +375,11 @@ class Front:
         if request is not None and request.encoding and not request.block_method:
             headers.append(("Content-Encoding", request.encoding))
         return headers
+
+
+def _decoder(request: QueryRequest, role: Role) -> Decoder:
+    bounds = READER_BOUNDS if role is Role.READER else ADMIN_BOUNDS
+    return decoder(request.content_encoding, request.decompress_blocks, bounds)
 
 
 def _job(

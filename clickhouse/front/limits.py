@@ -17,8 +17,11 @@ ADMIN_MAX_SQL_BYTES = 64 << 20
 MAX_EXTERNAL_BYTES = 64 << 20
 """Of one external table, decoded."""
 
-MAX_BLOCK_BYTES = 64 << 20
+ADMIN_MAX_BLOCK_BYTES = 64 << 20
 """Of one block of ClickHouse's own compression, either side of it."""
+
+READER_MAX_BLOCK_BYTES = 2 << 20
+"""A reader sends statements and small tables; clients make blocks of 1 MiB. The rest is room for what packs badly."""
 
 PIECE_BYTES = 1 << 20
 """What is decoded, compressed or sent at a time."""
@@ -38,8 +41,23 @@ READER_ANSWER_S = 600.0
 SLOT_WAIT_S = 60.0
 """A statement waits so long for its turn."""
 
+HEAD_S = 10.0
+"""A request's line and headers arrive within this time from their first byte, or from the connection's begin."""
+
+MAX_WAITING_CONNECTIONS = 256
+"""Connections that no request holds; when there are more, the one that waits longest is closed."""
+
+MAX_HEAD_BYTES = 1 << 20
+"""Of a request's line and headers together: a GET carries its statement there."""
+
+MAX_WAITING_HEADS_BYTES = 32 << 20
+"""Of all heads that are not whole; beyond it the longest of them loses its connection."""
+
+READER_MAX_REQUESTS = 64
+"""Of readers at once, those included whose body is on its way, whose turn is to come, whose answer is being read."""
+
 BODY_S = 30.0
-"""A reader's statement, or the next piece of an administrator's body, arrives within this time."""
+"""The whole of a reader's body, or the next piece of an administrator's, arrives within this time."""
 
 ENGINE_START_S = 120.0
 MAX_SESSIONS = 500

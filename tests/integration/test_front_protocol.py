@@ -15,7 +15,7 @@ import requests
 import urllib3
 from backports import zstd
 
-from clickhouse.front.compression import decoder, encoder
+from clickhouse.front.compression import ADMIN_BOUNDS, decoder, encoder
 from infra.base.wait import until
 from tests.integration.front_server import ADMIN, READER, FrontServer, running_front
 from tests.integration.test_front_http import ENDLESS, running_queries
@@ -65,7 +65,7 @@ def test_requests_under_each_compression(front: FrontServer, encoding: str) -> N
 @pytest.mark.parametrize("method", ["lz4", "zstd"])
 @pytest.mark.parametrize("rows", [1, 500_000])
 def test_clickhouses_own_blocks_both_ways(front: FrontServer, rows: int, method: str) -> None:
-    packer, unpacker = encoder("", method), decoder("", in_blocks=True)
+    packer, unpacker = encoder("", method), decoder("", True, ADMIN_BOUNDS)
     sql = f"SELECT number FROM numbers({rows})"
     packed = front.post(
         packer.feed(sql.encode()) + packer.end(), READER, compress=1, decompress=1, network_compression_method=method
