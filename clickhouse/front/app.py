@@ -31,7 +31,7 @@ from clickhouse.front.limits import (
     READER_MAX_REQUESTS,
     READER_MAX_SQL_BYTES,
 )
-from clickhouse.front.mirror import SchemaMirror, is_connection_of
+from clickhouse.front.mirror import EnginesConnections, SchemaMirror, ports_of
 from clickhouse.front.request import QueryRequest, headers_of, parse
 from clickhouse.front.statement import Statement, parse_normalised
 from clickhouse.front.supervisor import Answer, EngineLostError, Supervisor
@@ -75,6 +75,7 @@ class Front:
         spool.mkdir(parents=True, mode=0o700)
         self._engine = engine
         self._mirror = mirror
+        self._engines = EnginesConnections(lambda: ports_of(engine.process_id))
         self._credentials = credentials
         self._spool = spool
         self._names = names
@@ -121,8 +122,7 @@ class Front:
         if client[0] not in {"127.0.0.1", "::1"}:
             await exchange.plain(HTTPStatus.FORBIDDEN, "schemas are for the engine on this machine only\n")
             return
-        for_engine = partial(is_connection_of, self._engine.process_id, client[1])
-        status, chunks = await self._mirror.answer(schema_id, for_engine)
+        status, chunks = await self._mirror.answer(schema_id, partial(self._engines.has, client[1]))
         async with aclosing(chunks), exchange.watched():
             await exchange.begin(status, [("Content-Type", "application/vnd.schemaregistry.v1+json")])
             async for chunk in chunks:
