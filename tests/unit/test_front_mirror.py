@@ -209,10 +209,12 @@ def test_one_look_serves_a_crowd(tmp_path: Path) -> None:
         engines = asyncio.create_task(mirror.answer(7, lambda: engine.has(7)))
         await asyncio.sleep(0)
         looking.set()
-        assert (await asyncio.wait_for(engines, 5))[0] == HTTPStatus.OK
-        assert not any(await asyncio.gather(first, *strangers))
-        busy.set()
-        await asyncio.gather(*readers)
+        try:
+            assert (await asyncio.wait_for(engines, 5))[0] == HTTPStatus.OK
+            assert not any(await asyncio.gather(first, *strangers))
+        finally:
+            busy.set()
+            await asyncio.gather(*readers)
 
     asyncio.run(crowd())
     assert looks == 2
