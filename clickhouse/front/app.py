@@ -263,8 +263,9 @@ class Front:
         answer = _KILLED.format(query_id=access.quote(query_id), user=access.quote(user))
         if running is None or (role is Role.READER and running.role is not Role.READER):
             return f"{answer} WHERE 0"
-        self._killed.add(query_id)
-        running.task.cancel()
+        if query_id not in self._killed:  # once: a second time would end the wait for the engine to let go
+            self._killed.add(query_id)
+            running.task.cancel()
         return answer
 
     async def _insert(
@@ -289,7 +290,10 @@ class Front:
                 await self._run(exchange, request, job, query_id)
 
     async def _run(self, exchange: Exchange, request: QueryRequest, job: Job, query_id: str) -> None:
-        """Run a job under its id; once more when the engine was lost before anything of a reading one was sent."""
+        """Run a job under its id; a reading one once more when another ended the engine before its answer began.
+
+        What may have ended the engine itself is not asked again.
+        """
         if query_id in self._running:
             raise QueryError(errors.QUERY_WITH_SAME_ID, f"Query with id = {query_id[:200]} is already running")
         job = replace(job, query_id=query_id)
@@ -301,8 +305,9 @@ class Front:
                 try:
                     with self._killable(query_id, task):
                         await self._send_answer(exchange, request, job, query_id, task)
-                except EngineLostError:
-                    if exchange.begun or not again or job.statement is None or job.statement.verb not in reader.VERBS:
+                except EngineLostError as error:
+                    reads = job.statement is not None and job.statement.verb in reader.VERBS
+                    if exchange.begun or not (again and error.innocent and reads):
                         raise
                 else:
                     return

@@ -32,6 +32,12 @@ PARSE_S = 5.0
 CANCEL_S = 8.0
 """After it was asked to stop, a reader's statement may run so long. Then the engine is restarted without it."""
 
+BRAKE_S = 300.0
+"""A reader's statement that ended the engine's process is refused for so long."""
+
+MAX_BRAKES = 1000
+"""So many statements are remembered for it."""
+
 UNREAD_S = 20.0
 """A client that takes nothing of its answer for so long loses it."""
 

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -21,6 +22,7 @@ from clickhouse.front.limits import (
 )
 from infra.base.wait import until
 from tests.integration.front_server import ADMIN, READER, FrontServer, running_front
+from tests.integration.test_front_http import ENDLESS, running_queries
 
 SOON_S = 20.0
 """What needs no waiting is answered within it on a busy machine too; less than the deadlines that are tried."""
@@ -190,3 +192,71 @@ def test_a_get_may_have_a_body(front: FrontServer) -> None:
     """As at a server: the statement in the URL, and the rest of it in the body."""
     response = requests.get(front.url, params={"query": "SELECT 1"}, data=b"+ 1", auth=READER, timeout=30)
     assert response.text == "2\n"
+
+
+def end_engine(front: FrontServer) -> None:
+    """As a crash would."""
+    assert front.process is not None
+    (engine,) = front.process.children()
+    engine.kill()
+
+
+def begun(front: FrontServer, *sqls: str) -> None:
+    until(lambda: set(sqls) <= set(running_queries(front)), "the statements to run", SOON_S)
+
+
+def test_what_may_have_ended_the_engine_is_not_asked_again_and_refused_for_a_while(front: FrontServer) -> None:
+    sql = f"{ENDLESS} AND 1 = 1"
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(front.post, sql, READER)
+        begun(front, sql)
+        end_engine(front)
+        answer = asked.result(SOON_S)  # asked again, it would run until its time is over
+    assert answer.headers["X-ClickHouse-Exception-Code"] == "236"
+    assert "perhaps because of it: it is not asked again" in answer.text
+    for spelt in (sql, f"/* again */ {sql.lower()}".replace("siphash64", "sipHash64")):
+        refused = front.post(spelt, READER)
+        assert refused.headers["X-ClickHouse-Exception-Code"] == "392", refused.text
+        assert "it ended the engine's process" in refused.text
+    assert front.run("SELECT 1", READER) == "1"
+    assert front.code(sql, max_execution_time=1) == 159  # the administrator may
+
+
+def test_several_are_suspect_at_the_second_time(front: FrontServer) -> None:
+    sqls = [f"{ENDLESS} AND {number} = {number}" for number in (2, 3)]
+    for _ in range(2):
+        with ThreadPoolExecutor() as pool:
+            asked = [pool.submit(front.post, sql, READER) for sql in sqls]
+            begun(front, *sqls)
+            end_engine(front)
+            assert {each.result(SOON_S).headers["X-ClickHouse-Exception-Code"] for each in asked} == {"236"}
+    assert [front.code(sql, READER) for sql in sqls] == [392, 392]
+
+
+STUBBORN = "SELECT editDistance(repeat('ab', 15000 + number), repeat('cd', 15000)) FROM numbers(64)"
+
+
+def test_another_ones_fault_is_nobodys_error(front: FrontServer) -> None:
+    """What ignores its time costs the engine's process; what ran beside it is answered all the same."""
+    patient = "SELECT sum(sleepEachRow(1)) FROM numbers(14)"
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(front.post, patient, READER, max_block_size=1)
+        begun(front, patient)
+        assert front.code(STUBBORN, READER, max_execution_time=1) == 159
+        assert front.code(STUBBORN, READER, max_execution_time=1) == 392
+        assert asked.result(60).text == "0\n"
+
+
+def test_to_kill_twice_frees_no_slot_early(front: FrontServer) -> None:
+    """A reader's statement waits until the engine has let go of what was killed, and be it by its end."""
+    with ThreadPoolExecutor() as pool:
+        sqls = {f"q{number}": f"{STUBBORN} WHERE number >= {number}" for number in range(4)}  # there are four slots
+        asked = [pool.submit(front.post, sql, READER, query_id=name) for name, sql in sqls.items()]
+        begun(front, *sqls.values())
+        replaced = front.log.read_text().count("replacing the engine's process")
+        for _ in range(2):
+            for name in sqls:
+                assert name in front.run(f"KILL QUERY WHERE query_id = '{name}'")
+        assert front.run("SELECT 1", READER) == "1"
+        assert front.log.read_text().count("replacing the engine's process") == replaced + 1
+        assert {each.result(SOON_S).headers["X-ClickHouse-Exception-Code"] for each in asked} == {"394"}
