@@ -4,6 +4,15 @@ READER_MAX_EXECUTION_TIME_S = 70
 """What a reader's statement may take. clickhouse-go asks for the data source's time and 5 s, and Grafana gives 60."""
 
 READER_MAX_MEMORY_BYTES = 2_000_000_000
+READER_MAX_THREADS = 16
+"""Of one statement. What the engine takes by itself, one for each core, is not bounded by it."""
+
+READER_MAX_SPILL_BYTES = 4_000_000_000
+"""What one statement may write into the engine's folder while it sorts, groups or joins: twice its memory."""
+
+READER_MIN_SPILL_BYTES = 1 << 20
+"""A statement that is told to write sooner makes a file of every block."""
+
 READER_MAX_SQL_BYTES = 256 << 10
 """The engine's own max_query_size."""
 

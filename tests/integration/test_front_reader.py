@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
-from clickhouse.front.limits import READER_MAX_EXECUTION_TIME_S
+from clickhouse.front.limits import READER_MAX_EXECUTION_TIME_S, READER_MAX_SPILL_BYTES, READER_MAX_THREADS
 from clickhouse.front.reader import TABLE_FUNCTIONS
-from tests.integration.front_server import READER, FrontServer, running_front
+from tests.integration.front_server import ADMIN, READER, FrontServer, running_front
 
 REFUSALS = {36, 62, 164, 452, 497}
 
@@ -56,6 +57,50 @@ def test_limits_of_the_reader(front: FrontServer) -> None:
         front.code("SELECT sleepEachRow(1) FROM numbers(3) SETTINGS max_block_size = 1", READER, max_execution_time=1)
         == 159
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("max_threads", None, READER_MAX_THREADS),
+        ("max_final_threads", None, READER_MAX_THREADS),
+        ("max_streams_to_max_threads_ratio", None, 4),
+        *[(f"max_bytes_before_external_{work}", 1 << 20, None) for work in ("group_by", "sort", "join", "distinct")],
+    ],
+)
+def test_settings_of_the_reader_have_bounds(front: FrontServer, name: str, least: int | None, most: int | None) -> None:
+    beyond = 2 * most if most else 1
+    for sql, url in (("SELECT 1", f"?{name}={beyond}"), (f"SELECT 1 SETTINGS {name} = {beyond}", "")):
+        refused = requests.post(front.url + url, sql, auth=READER, timeout=60)
+        assert refused.headers["X-ClickHouse-Exception-Code"] == "452"
+        assert requests.post(front.url + url, sql, auth=ADMIN, timeout=60).text == "1\n"
+    # In a subquery the engine takes the bound in its place.
+    inner = f"SELECT * FROM (SELECT getSetting('{name}') SETTINGS {name} = {beyond})"
+    assert front.run(inner, READER) == str(most or least)
+    assert front.run(inner) == str(beyond)
+    assert front.run(f"SELECT getSetting('{name}') SETTINGS {name} = {most or least}", READER) == str(most or least)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "SELECT sipHash64(number) AS a, count() FROM numbers(3000000) GROUP BY a",
+        "SELECT DISTINCT sipHash64(number) AS a FROM numbers(3000000)",
+    ],
+    ids=["group by", "distinct"],
+)
+def test_what_a_reader_may_write_while_he_reads_is_bounded(tmp_path: Path, work: str) -> None:
+    """Beyond a limit of a test's own: a front with the real one would have to write 4 GB."""
+    command = [sys.executable, "-P", "-c", BARE_SPILL, str(tmp_path / "data"), f"{work} FORMAT Null"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "396 0\n"
+
+
+@pytest.mark.parametrize("whose", ["query", "user"])
+def test_nor_lifts_he_that_bound(front: FrontServer, whose: str) -> None:
+    name = f"max_temporary_data_on_disk_size_for_{whose}"
+    assert front.run(f"SELECT getSetting('{name}')", READER) == str(READER_MAX_SPILL_BYTES if whose == "query" else 0)
+    assert requests.get(f"{front.url}/?query=SELECT+1&{name}=1", auth=READER, timeout=30).status_code == 403
+    assert front.code(f"SELECT 1 SETTINGS {name} = 1", READER) == 497
 
 
 @pytest.mark.parametrize(
@@ -203,6 +248,34 @@ def test_kafka_passwords_are_hidden(front: FrontServer) -> None:
         assert "kafka_sasl_password" in text
         assert "hush" not in text
 
+
+BARE_SPILL = """
+import sys
+from pathlib import Path
+from clickhouse.front import access
+from clickhouse.front.access import Role
+from clickhouse.front.engine import Engine, Job
+from clickhouse.front.errors import QueryError
+
+access.READER_MAX_SPILL_BYTES = 2_000_000
+path = Path(sys.argv[1])
+path.mkdir()
+engine = Engine(path)
+engine.open()
+
+def attempt(role):
+    try:
+        names = ("group_by", "distinct")
+        settings = {f"max_bytes_before_external_{name}": "1048576" for name in names}
+        with engine.execute(Job(role, sys.argv[2], "Null", settings=settings)) as result:
+            list(result.chunks)
+    except QueryError as error:
+        return error.code
+    return 0
+
+print(attempt(Role.READER), attempt(Role.ADMIN))
+engine.close()
+"""
 
 BARE = """
 import sys
