@@ -6,15 +6,16 @@ import logging
 import platform
 import re
 import shutil
+import sys
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, SpooledTemporaryFile
 
 from clickhouse.front import access, errors, formats, native, reader, statement
 from clickhouse.front.access import Credentials, Role
@@ -25,8 +26,12 @@ from clickhouse.front.exchange import ClientGoneError, Exchange, Receive, Scope,
 from clickhouse.front.externals import ExternalTables
 from clickhouse.front.limits import (
     ADMIN_MAX_SQL_BYTES,
+    ANSWER_IN_MEMORY_BYTES,
+    PARSED_MAX_BYTES,
+    PIECE_BYTES,
     READER_ANSWER_S,
     READER_MAX_EXECUTION_TIME_S,
+    READER_MAX_KEPT_ANSWER_BYTES,
     READER_MAX_NESTING,
     READER_MAX_REQUESTS,
     READER_MAX_SQL_BYTES,
@@ -38,7 +43,6 @@ from clickhouse.front.supervisor import Answer, EngineLostError, Supervisor
 from infra.base import same_origin
 
 _HEAD_BYTES = 256 << 10
-_PARSED_KEPT = 1000
 _PARSED_SQL_LENGTH = 4096
 _PING_PATHS = frozenset({"/", "/ping", "/replicas_status"})
 _QUERY_PATHS = frozenset({"/", "/query"})
@@ -82,6 +86,7 @@ class Front:
         self._name = platform.node()
         self._running: dict[str, Running] = {}
         self._killed: set[str] = set()
+        self._parsed_bytes = 0
         self._requests = dict.fromkeys(Role, 0)
         self._parsed: OrderedDict[tuple[Role, str, str | None], Parsed] = OrderedDict()
 
@@ -251,10 +256,15 @@ class Front:
         if parsed is None:
             parsed = await self._engine.parse(role, text, max_query_size)
             if len(text) <= _PARSED_SQL_LENGTH:
-                self._parsed[key] = parsed
-                while len(self._parsed) > _PARSED_KEPT:
-                    self._parsed.popitem(last=False)
+                self._keep_parsed(key, parsed)
         return parsed
+
+    def _keep_parsed(self, key: tuple[Role, str, str | None], parsed: Parsed) -> None:
+        replaced = self._parsed.pop(key, None)
+        self._parsed[key] = parsed
+        self._parsed_bytes += _size(key, parsed) - (_size(key, replaced) if replaced else 0)
+        while self._parsed_bytes > PARSED_MAX_BYTES:
+            self._parsed_bytes -= _size(*self._parsed.popitem(last=False))
 
     def _kill(self, query_id: str, role: Role) -> str:
         """Stop a statement by its client's id, and give the SELECT that says so as ClickHouse does."""
@@ -330,23 +340,46 @@ class Front:
         self, exchange: Exchange, request: QueryRequest, job: Job, query_id: str, task: "asyncio.Task[None]"
     ) -> None:
         async with self._engine.run(job, _limit_s(job)) as answer:
+            packer = encoder(request.encoding, request.block_method)
+            if request.wait_end:
+                await self._send_kept(exchange, request, job, query_id, answer, packer)
+                return
             head = [chunk async for chunk in _first(answer.chunks, 2)]
             headers = self._headers(request, query_id, job.format)
-            summary = answer.summary or {"result_rows": str(answer.rows), "read_rows": str(answer.rows)}
-            headers.append(("X-ClickHouse-Summary", json.dumps(summary)))
-            packer = encoder(request.encoding, request.block_method)
+            headers.append(_summary(answer))
             if answer.summary is not None:
                 whole = await packed(packer, b"".join(head)) if any(head) else b""
                 await exchange.whole(HTTPStatus.OK, headers, whole + packer.end())
                 return
-            async with asyncio.timeout(READER_ANSWER_S if job.role is Role.READER else None):
-                tag = uuid.uuid4().hex[:16]
-                await exchange.begin(HTTPStatus.OK, [*headers, ("X-ClickHouse-Exception-Tag", tag)])
-                try:
-                    with self._killable(query_id, task):
+            tag = uuid.uuid4().hex[:16]
+            await exchange.begin(HTTPStatus.OK, [*headers, ("X-ClickHouse-Exception-Tag", tag)])
+            try:
+                with self._killable(query_id, task):
+                    async with _by_then(job):
                         await self._stream(exchange, head, answer, packer)
-                except QueryError as error:
-                    await exchange.broken(self._mid_stream(error, tag), packer, bool(request.block_method))
+            except QueryError as error:
+                await exchange.broken(self._mid_stream(error, tag), packer, bool(request.block_method))
+
+    async def _send_kept(
+        self, exchange: Exchange, request: QueryRequest, job: Job, query_id: str, answer: Answer, packer: Encoder
+    ) -> None:
+        """Send an answer when it is whole, as `wait_end_of_query` asks: with its status, and the summary of its end."""
+        limit = READER_MAX_KEPT_ANSWER_BYTES if job.role is Role.READER else None
+        async with _by_then(job):
+            with SpooledTemporaryFile(max_size=ANSWER_IN_MEMORY_BYTES, dir=str(self._spool)) as file:
+                async for chunk in answer.chunks:
+                    await asyncio.to_thread(file.write, await packed(packer, chunk))
+                    if limit is not None and file.tell() > limit:
+                        reason = f"an answer that is kept to its end (wait_end_of_query) may have {limit} bytes"
+                        raise QueryError(errors.TOO_MANY_BYTES, reason)
+                file.write(packer.end())
+                size = file.tell()
+                file.seek(0)
+                headers = [*self._headers(request, query_id, job.format), _summary(answer)]
+                await exchange.begin(HTTPStatus.OK, [*headers, ("Content-Length", str(size))])
+                while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+                    await exchange.send(piece, more=True)
+                await exchange.send(b"", more=False)
 
     async def _stream(self, exchange: Exchange, head: list[bytes], answer: Answer, packer: Encoder) -> None:
         while head:
@@ -418,6 +451,23 @@ def _refuse_method(request: QueryRequest, found: Statement) -> None:
         raise QueryError(errors.READONLY, f"method {request.method} implies readonly: use POST for {found.verb}")
 
 
+@asynccontextmanager
+async def _by_then(job: Job) -> AsyncIterator[None]:
+    """Raise error 159 for a reader's answer that takes too long, its client's reading included."""
+    try:
+        async with asyncio.timeout(READER_ANSWER_S if job.role is Role.READER else None):
+            yield
+    except TimeoutError as error:
+        reason = f"Timeout exceeded: the answer was not taken in full within {READER_ANSWER_S:.0f} s"
+        raise QueryError(errors.TIMEOUT_EXCEEDED, reason) from error
+
+
+def _summary(answer: Answer) -> tuple[str, str]:
+    """What is known of an answer: all of it at its end, and before how many rows it has had so far."""
+    so_far = {"result_rows": str(answer.rows), "read_rows": str(answer.rows)}
+    return "X-ClickHouse-Summary", json.dumps(answer.summary or so_far)
+
+
 def _limit_s(job: Job) -> float | None:
     if job.role is Role.ADMIN:
         return None
@@ -426,6 +476,11 @@ def _limit_s(job: Job) -> float | None:
     except ValueError:
         return READER_MAX_EXECUTION_TIME_S
     return wanted if 0 < wanted < READER_MAX_EXECUTION_TIME_S else READER_MAX_EXECUTION_TIME_S
+
+
+def _size(key: tuple[Role, str, str | None], parsed: Parsed) -> int:
+    """What a kept parse takes of memory, about: the engine's print may be wide characters."""
+    return sys.getsizeof(key[1]) + sys.getsizeof(parsed.normalised) + sys.getsizeof(parsed.tree) + 1000
 
 
 def _decoded(sql: bytes, limit: int) -> str:

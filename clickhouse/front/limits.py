@@ -53,6 +53,15 @@ UNREAD_S = 20.0
 READER_ANSWER_S = 600.0
 """A reader's answer, the client's reading included."""
 
+ANSWER_IN_MEMORY_BYTES = 1 << 20
+"""Of an answer that is kept until it is whole; the rest of it lies in a file."""
+
+READER_MAX_KEPT_ANSWER_BYTES = 256 << 20
+"""Of an answer that a reader wants kept until it is whole."""
+
+PARSED_MAX_BYTES = 32 << 20
+"""Of statements whose parse is kept, with their trees."""
+
 SLOT_WAIT_S = 60.0
 """A statement waits so long for its turn."""
 

@@ -1,15 +1,20 @@
 """What one connection, one client and all strangers together may hold of the front, tried against it."""
 
+import asyncio
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 from backports import zstd
 
+from clickhouse.front import app, exchange
+from clickhouse.front.access import Credentials
 from clickhouse.front.compression import encoder
 from clickhouse.front.limits import (
     BODY_S,
@@ -20,6 +25,8 @@ from clickhouse.front.limits import (
     READER_MAX_BLOCK_BYTES,
     READER_MAX_REQUESTS,
 )
+from clickhouse.front.mirror import SchemaMirror
+from clickhouse.front.supervisor import Supervisor
 from infra.base.wait import until
 from tests.integration.front_server import ADMIN, READER, FrontServer, running_front
 from tests.integration.test_front_http import ENDLESS, running_queries
@@ -260,3 +267,40 @@ def test_to_kill_twice_frees_no_slot_early(front: FrontServer) -> None:
         assert front.run("SELECT 1", READER) == "1"
         assert front.log.read_text().count("replacing the engine's process") == replaced + 1
         assert {each.result(SOON_S).headers["X-ClickHouse-Exception-Code"] for each in asked} == {"394"}
+
+
+def test_an_answer_that_is_not_taken_in_its_time_ends_with_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that reads all the while, too slowly; the time is a test's own, for the real one is ten minutes."""
+    monkeypatch.setattr(app, "READER_ANSWER_S", 1.0)
+    monkeypatch.setattr(exchange, "LINGER_S", 0.0)
+    sent: list[Mapping[str, Any]] = []
+
+    body: list[Mapping[str, Any]] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Mapping[str, Any]:
+        return body.pop() if body else await asyncio.Future()
+
+    async def send(message: Mapping[str, Any]) -> None:
+        sent.append(message)
+        await asyncio.sleep(0.01)
+
+    async def ask() -> None:
+        engine = Supervisor(tmp_path / "data", 2)
+        await engine.start()
+        try:
+            mirror = SchemaMirror(tmp_path / "schemas", lambda _: None)
+            front = app.Front(engine, mirror, Credentials(ADMIN, READER), tmp_path / "spool")
+            query = f"user={READER[0]}&password={READER[1]}&query=SELECT+number+FROM+system.numbers"
+            scope = {"type": "http", "method": "POST", "path": "/", "query_string": query.encode()}
+            headers = [(b"host", b"localhost"), (b"content-length", b"0")]
+            await asyncio.wait_for(front({**scope, "headers": headers}, receive, send), SOON_S)
+        finally:
+            await engine.close(20)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 200
+    assert b"__exception__" in sent[-1]["body"]
+    assert b"Code: 159. DB::Exception: Timeout exceeded: the answer was not taken in full" in sent[-1]["body"]
+    assert sent[-1]["more_body"], "a proper end would be a whole answer"

@@ -43,6 +43,35 @@ def test_every_answer_says_how_many_rows_there_are(front: FrontServer, rows: int
     assert told == rows if rows < 1000 else 0 < told <= rows
 
 
+@pytest.mark.parametrize("user", [ADMIN, READER], ids=["admin", "reader"])
+@pytest.mark.parametrize("rows", [0, 3, 1_000_000])
+def test_an_answer_that_is_waited_for_has_the_summary_of_its_end(
+    front: FrontServer, rows: int, user: tuple[str, str]
+) -> None:
+    sql = f"SELECT number FROM numbers({rows})"
+    response = front.post(sql, user, wait_end_of_query=1)
+    assert summary(response)["result_rows"] == str(rows)
+    assert response.headers["Content-Length"] == str(len(response.content))
+    assert response.content == front.post(sql, user).content
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip", "zstd", "blocks"])
+def test_a_late_error_of_such_an_answer_is_an_error(front: FrontServer, encoding: str) -> None:
+    url = {"wait_end_of_query": 1} | ({"compress": 1} if encoding == "blocks" else {"enable_http_compression": 1})
+    sql = "SELECT throwIf(number = 900000, 'too far') FROM numbers(1000000)"
+    response = front.post(sql, READER, {"Accept-Encoding": encoding}, **url)
+    assert (response.status_code, response.headers["X-ClickHouse-Exception-Code"]) == (500, "395")
+    assert response.text.startswith("Code: 395. DB::Exception: too far")
+    assert list((front.folder / "front-spool").iterdir()) == []
+
+
+def test_a_reader_lets_only_so_much_be_kept(front: FrontServer) -> None:
+    sql = "SELECT repeat('x', 1000) FROM numbers(300000)"
+    assert front.post(sql, READER, wait_end_of_query=1).headers["X-ClickHouse-Exception-Code"] == "396"
+    assert len(front.post(sql, wait_end_of_query=1).content) == 1001 * 300_000
+    assert len(front.post(sql, READER).content) == 1001 * 300_000
+
+
 @pytest.mark.parametrize("encoding", list(UNPACK))
 @pytest.mark.parametrize("rows", [0, 3, 500_000])
 def test_answers_under_each_compression(front: FrontServer, encoding: str, rows: int) -> None:
