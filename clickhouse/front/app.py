@@ -16,6 +16,7 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import NamedTemporaryFile, SpooledTemporaryFile
+from typing import IO
 
 from clickhouse.front import access, errors, formats, native, reader, statement
 from clickhouse.front.access import Credentials, Role
@@ -27,11 +28,11 @@ from clickhouse.front.externals import ExternalTables
 from clickhouse.front.limits import (
     ADMIN_MAX_SQL_BYTES,
     ANSWER_IN_MEMORY_BYTES,
+    MAX_KEPT_ANSWER_BYTES,
     PARSED_MAX_BYTES,
     PIECE_BYTES,
     READER_ANSWER_S,
     READER_MAX_EXECUTION_TIME_S,
-    READER_MAX_KEPT_ANSWER_BYTES,
     READER_MAX_NESTING,
     READER_MAX_REQUESTS,
     READER_MAX_SQL_BYTES,
@@ -341,45 +342,30 @@ class Front:
     ) -> None:
         async with self._engine.run(job, _limit_s(job)) as answer:
             packer = encoder(request.encoding, request.block_method)
-            if request.wait_end:
-                await self._send_kept(exchange, request, job, query_id, answer, packer)
-                return
-            head = [chunk async for chunk in _first(answer.chunks, 2)]
-            headers = self._headers(request, query_id, job.format)
-            headers.append(_summary(answer))
-            if answer.summary is not None:
-                whole = await packed(packer, b"".join(head)) if any(head) else b""
-                await exchange.whole(HTTPStatus.OK, headers, whole + packer.end())
-                return
-            tag = uuid.uuid4().hex[:16]
-            await exchange.begin(HTTPStatus.OK, [*headers, ("X-ClickHouse-Exception-Tag", tag)])
-            try:
-                with self._killable(query_id, task):
-                    async with _by_then(job):
-                        await self._stream(exchange, head, answer, packer)
-            except QueryError as error:
-                await exchange.broken(self._mid_stream(error, tag), packer, bool(request.block_method))
-
-    async def _send_kept(
-        self, exchange: Exchange, request: QueryRequest, job: Job, query_id: str, answer: Answer, packer: Encoder
-    ) -> None:
-        """Send an answer when it is whole, as `wait_end_of_query` asks: with its status, and the summary of its end."""
-        limit = READER_MAX_KEPT_ANSWER_BYTES if job.role is Role.READER else None
-        async with _by_then(job):
-            with SpooledTemporaryFile(max_size=ANSWER_IN_MEMORY_BYTES, dir=str(self._spool)) as file:
-                async for chunk in answer.chunks:
-                    await asyncio.to_thread(file.write, await packed(packer, chunk))
-                    if limit is not None and file.tell() > limit:
-                        reason = f"an answer that is kept to its end (wait_end_of_query) may have {limit} bytes"
-                        raise QueryError(errors.TOO_MANY_BYTES, reason)
-                file.write(packer.end())
-                size = file.tell()
-                file.seek(0)
+            with SpooledTemporaryFile(max_size=ANSWER_IN_MEMORY_BYTES, dir=str(self._spool)) as kept:
+                head: list[bytes] = []
+                if request.wait_end:
+                    await _keep(answer, packer, kept)
+                else:
+                    head = [chunk async for chunk in _first(answer.chunks, 2)]
                 headers = [*self._headers(request, query_id, job.format), _summary(answer)]
-                await exchange.begin(HTTPStatus.OK, [*headers, ("Content-Length", str(size))])
-                while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
-                    await exchange.send(piece, more=True)
-                await exchange.send(b"", more=False)
+                if answer.summary is not None:
+                    kept.write(await packed(packer, b"".join(head)) if any(head) else b"")
+                    kept.write(packer.end())
+                    async with _by_then(job):
+                        await exchange.begin(HTTPStatus.OK, [*headers, ("Content-Length", str(kept.tell()))])
+                        await _send_kept(exchange, kept)
+                        await exchange.send(b"", more=False)
+                    return
+                tag = uuid.uuid4().hex[:16]
+                await exchange.begin(HTTPStatus.OK, [*headers, ("X-ClickHouse-Exception-Tag", tag)])
+                try:
+                    with self._killable(query_id, task):
+                        async with _by_then(job):
+                            await _send_kept(exchange, kept)
+                            await self._stream(exchange, head, answer, packer)
+                except QueryError as error:
+                    await exchange.broken(self._mid_stream(error, tag), packer, bool(request.block_method))
 
     async def _stream(self, exchange: Exchange, head: list[bytes], answer: Answer, packer: Encoder) -> None:
         while head:
@@ -460,6 +446,20 @@ async def _by_then(job: Job) -> AsyncIterator[None]:
     except TimeoutError as error:
         reason = f"Timeout exceeded: the answer was not taken in full within {READER_ANSWER_S:.0f} s"
         raise QueryError(errors.TIMEOUT_EXCEEDED, reason) from error
+
+
+async def _keep(answer: Answer, packer: Encoder, kept: IO[bytes]) -> None:
+    """Keep an answer to its end, as `wait_end_of_query` asks; a large one is begun before."""
+    async for chunk in answer.chunks:
+        await asyncio.to_thread(kept.write, await packed(packer, chunk))
+        if kept.tell() > MAX_KEPT_ANSWER_BYTES:
+            return
+
+
+async def _send_kept(exchange: Exchange, kept: IO[bytes]) -> None:
+    kept.seek(0)
+    while piece := kept.read(PIECE_BYTES):  # from memory, or just written: no thread that others wait for
+        await exchange.send(piece, more=True)
 
 
 def _summary(answer: Answer) -> tuple[str, str]:

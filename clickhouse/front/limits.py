@@ -56,8 +56,8 @@ READER_ANSWER_S = 600.0
 ANSWER_IN_MEMORY_BYTES = 1 << 20
 """Of an answer that is kept until it is whole; the rest of it lies in a file."""
 
-READER_MAX_KEPT_ANSWER_BYTES = 256 << 20
-"""Of an answer that a reader wants kept until it is whole."""
+MAX_KEPT_ANSWER_BYTES = 256 << 20
+"""Of an answer that its client wants kept until it is whole; a larger one is sent as it comes from then on."""
 
 PARSED_MAX_BYTES = 32 << 20
 """Of statements whose parse is kept, with their trees."""
