@@ -171,6 +171,39 @@ def test_the_reader_may_not(front: FrontServer, sql: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sql", "reason"),
+    [
+        ("SHOW CLUSTERS", "clusters and caches"),
+        ("SHOW CLUSTER 'x'", "clusters and caches"),
+        ("SHOW FILESYSTEM CACHES", "clusters and caches"),
+        ("SELECT CAST(unhex('00') AS AggregateFunction(flameGraph, UInt64))", "use the function flameGraph"),
+        ("SELECT unhex('00')::AggregateFunction(1, flameGraphIf, UInt64)", "use the function flameGraphIf"),
+        ("SELECT {x:AggregateFunction(flameGraph, UInt64)}", "use the function flameGraph"),
+        ("SELECT defaultValueOfTypeName('AggregateFunction(aggThrow(0.1), UInt8)')", "use the function aggThrow"),
+        (
+            "SELECT JSONExtract('{}', 'a', 'Array(AggregateFunction(flameGraph, UInt64))')",
+            "use the function flameGraph",
+        ),
+        ("SELECT CAST('', concat('AggregateFunction(flame', 'Graph, UInt64)'))", "names the type in CAST"),
+        ("SELECT CAST('', {t:String})", "names the type in CAST"),
+    ],
+)
+def test_the_reader_is_refused_with_a_reason(front: FrontServer, sql: str, reason: str) -> None:
+    answer = front.post(sql, READER, None, param_t="Int8", param_x="")
+    assert answer.headers["X-ClickHouse-Exception-Code"] == "497"
+    assert "the reader" in answer.text
+    assert reason in answer.text
+
+
+def test_a_column_may_have_the_name_of_a_queue(front: FrontServer) -> None:
+    front.run("CREATE OR REPLACE TABLE named (queue Int8) ENGINE = MergeTree ORDER BY queue AS SELECT 5")
+    assert front.run("SELECT queue, named.queue FROM named WHERE queue IN (5)", READER) == "5\t5"
+    assert front.run("SELECT toTypeName(CAST(queue AS Nullable(Int16))) FROM named", READER) == "Nullable(Int16)"
+    assert front.code("SELECT queue FROM named WHERE queue IN queue", READER) == 497
+    assert front.code("WITH queue AS q SELECT 5 IN q", READER) == 497
+
+
+@pytest.mark.parametrize(
     "template",
     [
         "SELECT file('{}')",
