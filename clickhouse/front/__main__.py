@@ -18,16 +18,14 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 from clickhouse.front.access import Credentials
 from clickhouse.front.app import Front
+from clickhouse.front.connections import BoundedConnection
 from clickhouse.front.errors import QueryError
-from clickhouse.front.limits import UNREAD_S
+from clickhouse.front.limits import MAX_HEAD_BYTES, UNREAD_S
 from clickhouse.front.mirror import SchemaMirror, registry_fetch
 from clickhouse.front.supervisor import Supervisor
 from infra.base.same_origin import LOOPBACK_NAMES
 
 CLOSE_DEADLINE_S = 20.0
-MAX_HEADERS_BYTES = 1 << 20
-"""Of the request's line and headers together: a GET carries its statement there."""
-
 log = logging.getLogger("clickhouse.front")
 
 
@@ -109,7 +107,7 @@ async def _serve(front: Front, engine: Supervisor, mirror: SchemaMirror, host: s
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     config = uvicorn.Config(
         front,
-        http="h11",
+        http=BoundedConnection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -117,7 +115,7 @@ async def _serve(front: Front, engine: Supervisor, mirror: SchemaMirror, host: s
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        h11_max_incomplete_event_size=MAX_HEADERS_BYTES,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         timeout_keep_alive=60,
     )
     server = Server(config)

@@ -13,7 +13,13 @@ from enum import Enum
 from xml.sax.saxutils import escape
 
 from clickhouse.front.errors import AUTHENTICATION_FAILED, REQUIRED_PASSWORD, QueryError
-from clickhouse.front.limits import READER_MAX_EXECUTION_TIME_S, READER_MAX_MEMORY_BYTES
+from clickhouse.front.limits import (
+    READER_MAX_EXECUTION_TIME_S,
+    READER_MAX_MEMORY_BYTES,
+    READER_MAX_SPILL_BYTES,
+    READER_MAX_THREADS,
+    READER_MIN_SPILL_BYTES,
+)
 
 # How long a partition stays with a front that was killed before its successor may read it; Kafka's default is 45 s.
 KAFKA_SESSION_TIMEOUT_MS = 10_000
@@ -74,6 +80,7 @@ def preamble(role: Role, settings: Mapping[str, str], marker: str) -> str:
         "implicit_select": "0",
         "max_execution_time": str(READER_MAX_EXECUTION_TIME_S),
         "max_memory_usage": str(READER_MAX_MEMORY_BYTES),
+        "max_temporary_data_on_disk_size_for_query": str(READER_MAX_SPILL_BYTES),
     }
     asked = without_role(settings) | mark
     return "; ".join(["SET profile = 'reader'", _set(limits), _set(asked)])
@@ -97,6 +104,21 @@ def identifier(name: str) -> str:
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
+_SPILLS = "".join(
+    f"<max_bytes_before_external_{work}><min>{READER_MIN_SPILL_BYTES}</min></max_bytes_before_external_{work}>"
+    for work in ("group_by", "sort", "join", "distinct")
+)
+_THREADS = "".join(
+    f"<{name}><max>{most}</max></{name}>"
+    for name, most in (
+        ("max_threads", READER_MAX_THREADS),
+        ("max_final_threads", READER_MAX_THREADS),
+        ("max_streams_to_max_threads_ratio", 4),
+        ("max_temporary_data_on_disk_size_for_query", READER_MAX_SPILL_BYTES),
+    )
+)
+
+
 def users_xml() -> str:
     """The engine's users file: one user whose two roles are what the front switches between.
 
@@ -109,6 +131,8 @@ def users_xml() -> str:
     </default>
     <reader>
       <constraints>
+        {_SPILLS}
+        {_THREADS}
         <dialect><const/></dialect>
         <compatibility><const/></compatibility>
         <stream_like_engine_allow_direct_select><const/></stream_like_engine_allow_direct_select>

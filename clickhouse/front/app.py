@@ -6,38 +6,44 @@ import logging
 import platform
 import re
 import shutil
+import sys
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, SpooledTemporaryFile
+from typing import IO
 
 from clickhouse.front import access, errors, formats, native, reader, statement
 from clickhouse.front.access import Credentials, Role
-from clickhouse.front.compression import Encoder, decoder, encoder
+from clickhouse.front.compression import ADMIN_BOUNDS, READER_BOUNDS, Decoder, Encoder, decoder, encoder
 from clickhouse.front.engine import External, Job, Parsed
 from clickhouse.front.errors import QueryError
 from clickhouse.front.exchange import ClientGoneError, Exchange, Receive, Scope, Send, packed
 from clickhouse.front.externals import ExternalTables
 from clickhouse.front.limits import (
     ADMIN_MAX_SQL_BYTES,
+    ANSWER_IN_MEMORY_BYTES,
+    MAX_KEPT_ANSWER_BYTES,
+    PARSED_MAX_BYTES,
+    PIECE_BYTES,
     READER_ANSWER_S,
     READER_MAX_EXECUTION_TIME_S,
     READER_MAX_NESTING,
+    READER_MAX_REQUESTS,
     READER_MAX_SQL_BYTES,
 )
-from clickhouse.front.mirror import SchemaMirror, is_connection_of
+from clickhouse.front.mirror import EnginesConnections, SchemaMirror, ports_of
 from clickhouse.front.request import QueryRequest, headers_of, parse
 from clickhouse.front.statement import Statement, parse_normalised
 from clickhouse.front.supervisor import Answer, EngineLostError, Supervisor
 from infra.base import same_origin
 
 _HEAD_BYTES = 256 << 10
-_PARSED_KEPT = 1000
 _PARSED_SQL_LENGTH = 4096
 _PING_PATHS = frozenset({"/", "/ping", "/replicas_status"})
 _QUERY_PATHS = frozenset({"/", "/query"})
@@ -74,12 +80,15 @@ class Front:
         spool.mkdir(parents=True, mode=0o700)
         self._engine = engine
         self._mirror = mirror
+        self._engines = EnginesConnections(lambda: ports_of(engine.process_id))
         self._credentials = credentials
         self._spool = spool
         self._names = names
         self._name = platform.node()
         self._running: dict[str, Running] = {}
         self._killed: set[str] = set()
+        self._parsed_bytes = 0
+        self._requests = dict.fromkeys(Role, 0)
         self._parsed: OrderedDict[tuple[Role, str, str | None], Parsed] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -119,8 +128,7 @@ class Front:
         if client[0] not in {"127.0.0.1", "::1"}:
             await exchange.plain(HTTPStatus.FORBIDDEN, "schemas are for the engine on this machine only\n")
             return
-        for_engine = partial(is_connection_of, self._engine.process_id, client[1])
-        status, chunks = await self._mirror.answer(schema_id, for_engine)
+        status, chunks = await self._mirror.answer(schema_id, partial(self._engines.has, client[1]))
         async with aclosing(chunks), exchange.watched():
             await exchange.begin(status, [("Content-Type", "application/vnd.schemaregistry.v1+json")])
             async for chunk in chunks:
@@ -138,7 +146,8 @@ class Front:
                 reader.judge_settings(request.settings)
                 reader.judge_format(request.default_format)
                 reader.judge_database(request.database)
-            await self._answer(exchange, request, role, query_id)
+            with self._counted(role):
+                await self._answer(exchange, request, role, query_id)
         except QueryError as error:
             await self._refuse(exchange, error, query_id)
         except (ClientGoneError, asyncio.CancelledError):
@@ -148,10 +157,21 @@ class Front:
             log.exception("a request failed in the front's own code")
             await self._refuse(exchange, QueryError(errors.UNEXPECTED, type(error).__name__), query_id)
 
+    @contextmanager
+    def _counted(self, role: Role) -> Iterator[None]:
+        """A place among the requests of this role, whatever they wait for; the administrator always has one."""
+        if role is Role.READER and self._requests[role] >= READER_MAX_REQUESTS:
+            raise QueryError(errors.TOO_MANY_QUERIES, f"readers have {READER_MAX_REQUESTS} requests already: wait")
+        self._requests[role] += 1
+        try:
+            yield
+        finally:
+            self._requests[role] -= 1
+
     async def _answer(self, exchange: Exchange, request: QueryRequest, role: Role, query_id: str) -> None:
         async with AsyncExitStack() as stack:
-            request, externals = await self._parts(exchange, request, stack)
-            body = exchange.body(decoder(request.content_encoding, request.decompress_blocks and not externals))
+            request, externals = await self._parts(exchange, request, role, stack)
+            body = exchange.body(_decoder(request, role), at_once=role is Role.READER)
             if request.boundary is not None:
                 body = _nothing()
             limit = READER_MAX_SQL_BYTES + 1 if role is Role.READER else _HEAD_BYTES
@@ -174,14 +194,14 @@ class Front:
                 await self._statement(exchange, request, role, head + rest, externals, query_id)
 
     async def _parts(
-        self, exchange: Exchange, request: QueryRequest, stack: AsyncExitStack
+        self, exchange: Exchange, request: QueryRequest, role: Role, stack: AsyncExitStack
     ) -> tuple[QueryRequest, list[External]]:
         """The tables of a body of several parts, and the request with what its plain fields say."""
         if request.boundary is None:
             return request, []
         parts = ExternalTables(request.boundary, request.externals, self._spool)
         stack.callback(parts.close)
-        await parts.read(exchange.body(decoder(request.content_encoding, request.decompress_blocks)))
+        await parts.read(exchange.body(_decoder(request, role), at_once=role is Role.READER))
         externals = parts.tables()
         for table in externals:
             sql = f"CREATE TEMPORARY TABLE {access.identifier(table.name)} ({table.structure})"
@@ -237,10 +257,15 @@ class Front:
         if parsed is None:
             parsed = await self._engine.parse(role, text, max_query_size)
             if len(text) <= _PARSED_SQL_LENGTH:
-                self._parsed[key] = parsed
-                while len(self._parsed) > _PARSED_KEPT:
-                    self._parsed.popitem(last=False)
+                self._keep_parsed(key, parsed)
         return parsed
+
+    def _keep_parsed(self, key: tuple[Role, str, str | None], parsed: Parsed) -> None:
+        replaced = self._parsed.pop(key, None)
+        self._parsed[key] = parsed
+        self._parsed_bytes += _size(key, parsed) - (_size(key, replaced) if replaced else 0)
+        while self._parsed_bytes > PARSED_MAX_BYTES:
+            self._parsed_bytes -= _size(*self._parsed.popitem(last=False))
 
     def _kill(self, query_id: str, role: Role) -> str:
         """Stop a statement by its client's id, and give the SELECT that says so as ClickHouse does."""
@@ -249,8 +274,9 @@ class Front:
         answer = _KILLED.format(query_id=access.quote(query_id), user=access.quote(user))
         if running is None or (role is Role.READER and running.role is not Role.READER):
             return f"{answer} WHERE 0"
-        self._killed.add(query_id)
-        running.task.cancel()
+        if query_id not in self._killed:  # once: a second time would end the wait for the engine to let go
+            self._killed.add(query_id)
+            running.task.cancel()
         return answer
 
     async def _insert(
@@ -275,7 +301,10 @@ class Front:
                 await self._run(exchange, request, job, query_id)
 
     async def _run(self, exchange: Exchange, request: QueryRequest, job: Job, query_id: str) -> None:
-        """Run a job under its id; once more when the engine was lost before anything of a reading one was sent."""
+        """Run a job under its id; a reading one once more when another ended the engine before its answer began.
+
+        What may have ended the engine itself is not asked again.
+        """
         if query_id in self._running:
             raise QueryError(errors.QUERY_WITH_SAME_ID, f"Query with id = {query_id[:200]} is already running")
         job = replace(job, query_id=query_id)
@@ -287,8 +316,9 @@ class Front:
                 try:
                     with self._killable(query_id, task):
                         await self._send_answer(exchange, request, job, query_id, task)
-                except EngineLostError:
-                    if exchange.begun or not again or job.statement is None or job.statement.verb not in reader.VERBS:
+                except EngineLostError as error:
+                    reads = job.statement is not None and job.statement.verb in reader.VERBS
+                    if exchange.begun or not (again and error.innocent and reads):
                         raise
                 else:
                     return
@@ -311,21 +341,29 @@ class Front:
         self, exchange: Exchange, request: QueryRequest, job: Job, query_id: str, task: "asyncio.Task[None]"
     ) -> None:
         async with self._engine.run(job, _limit_s(job)) as answer:
-            head = [chunk async for chunk in _first(answer.chunks, 2)]
-            headers = self._headers(request, query_id, job.format)
-            summary = answer.summary or {"result_rows": str(answer.rows), "read_rows": str(answer.rows)}
-            headers.append(("X-ClickHouse-Summary", json.dumps(summary)))
             packer = encoder(request.encoding, request.block_method)
-            if answer.summary is not None:
-                whole = await packed(packer, b"".join(head)) if any(head) else b""
-                await exchange.whole(HTTPStatus.OK, headers, whole + packer.end())
-                return
-            async with asyncio.timeout(READER_ANSWER_S if job.role is Role.READER else None):
+            with SpooledTemporaryFile(max_size=ANSWER_IN_MEMORY_BYTES, dir=str(self._spool)) as kept:
+                head: list[bytes] = []
+                if request.wait_end:
+                    await _keep(answer, packer, kept)
+                else:
+                    head = [chunk async for chunk in _first(answer.chunks, 2)]
+                headers = [*self._headers(request, query_id, job.format), _summary(answer)]
+                if answer.summary is not None:
+                    kept.write(await packed(packer, b"".join(head)) if any(head) else b"")
+                    kept.write(packer.end())
+                    async with _by_then(job):
+                        await exchange.begin(HTTPStatus.OK, [*headers, ("Content-Length", str(kept.tell()))])
+                        await _send_kept(exchange, kept)
+                        await exchange.send(b"", more=False)
+                    return
                 tag = uuid.uuid4().hex[:16]
                 await exchange.begin(HTTPStatus.OK, [*headers, ("X-ClickHouse-Exception-Tag", tag)])
                 try:
                     with self._killable(query_id, task):
-                        await self._stream(exchange, head, answer, packer)
+                        async with _by_then(job):
+                            await _send_kept(exchange, kept)
+                            await self._stream(exchange, head, answer, packer)
                 except QueryError as error:
                     await exchange.broken(self._mid_stream(error, tag), packer, bool(request.block_method))
 
@@ -363,6 +401,11 @@ class Front:
         return headers
 
 
+def _decoder(request: QueryRequest, role: Role) -> Decoder:
+    bounds = READER_BOUNDS if role is Role.READER else ADMIN_BOUNDS
+    return decoder(request.content_encoding, request.decompress_blocks, bounds)
+
+
 def _job(
     request: QueryRequest,
     role: Role,
@@ -394,6 +437,37 @@ def _refuse_method(request: QueryRequest, found: Statement) -> None:
         raise QueryError(errors.READONLY, f"method {request.method} implies readonly: use POST for {found.verb}")
 
 
+@asynccontextmanager
+async def _by_then(job: Job) -> AsyncIterator[None]:
+    """Raise error 159 for a reader's answer that takes too long, its client's reading included."""
+    try:
+        async with asyncio.timeout(READER_ANSWER_S if job.role is Role.READER else None):
+            yield
+    except TimeoutError as error:
+        reason = f"Timeout exceeded: the answer was not taken in full within {READER_ANSWER_S:.0f} s"
+        raise QueryError(errors.TIMEOUT_EXCEEDED, reason) from error
+
+
+async def _keep(answer: Answer, packer: Encoder, kept: IO[bytes]) -> None:
+    """Keep an answer to its end, as `wait_end_of_query` asks; a large one is begun before."""
+    async for chunk in answer.chunks:
+        await asyncio.to_thread(kept.write, await packed(packer, chunk))
+        if kept.tell() > MAX_KEPT_ANSWER_BYTES:
+            return
+
+
+async def _send_kept(exchange: Exchange, kept: IO[bytes]) -> None:
+    kept.seek(0)
+    while piece := kept.read(PIECE_BYTES):  # from memory, or just written: no thread that others wait for
+        await exchange.send(piece, more=True)
+
+
+def _summary(answer: Answer) -> tuple[str, str]:
+    """What is known of an answer: all of it at its end, and before how many rows it has had so far."""
+    so_far = {"result_rows": str(answer.rows), "read_rows": str(answer.rows)}
+    return "X-ClickHouse-Summary", json.dumps(answer.summary or so_far)
+
+
 def _limit_s(job: Job) -> float | None:
     if job.role is Role.ADMIN:
         return None
@@ -402,6 +476,11 @@ def _limit_s(job: Job) -> float | None:
     except ValueError:
         return READER_MAX_EXECUTION_TIME_S
     return wanted if 0 < wanted < READER_MAX_EXECUTION_TIME_S else READER_MAX_EXECUTION_TIME_S
+
+
+def _size(key: tuple[Role, str, str | None], parsed: Parsed) -> int:
+    """What a kept parse takes of memory, about: the engine's print may be wide characters."""
+    return sys.getsizeof(key[1]) + sys.getsizeof(parsed.normalised) + sys.getsizeof(parsed.tree) + 1000
 
 
 def _decoded(sql: bytes, limit: int) -> str:

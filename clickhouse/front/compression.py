@@ -7,6 +7,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import lz4.block  # type: ignore[import-untyped]
@@ -14,7 +15,7 @@ import lz4.frame  # type: ignore[import-untyped]
 from clickhouse_cityhash.cityhash import CityHash128
 
 from clickhouse.front.errors import BAD_ARGUMENTS, NOT_IMPLEMENTED, QueryError
-from clickhouse.front.limits import MAX_BLOCK_BYTES, PIECE_BYTES
+from clickhouse.front.limits import ADMIN_MAX_BLOCK_BYTES, PIECE_BYTES, READER_MAX_BLOCK_BYTES
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -24,7 +25,6 @@ else:
 HTTP_ENCODINGS = ("zstd", "lz4", "gzip", "deflate")
 """In the order of preference, among those that a client takes."""
 
-_ZSTD_MAX_WINDOW_LOG = 27
 _LZ4, _ZSTD, _NONE = 0x82, 0x90, 0x02
 _BLOCK = struct.Struct("<BII")
 """Method, size with this header, size without compression; before it stands a checksum of 16 bytes."""
@@ -51,10 +51,26 @@ class Encoder(Protocol):
     def end(self) -> bytes: ...
 
 
-def decoder(encoding: str, in_blocks: bool) -> Decoder:
-    """The decoder of a request: Content-Encoding, then ClickHouse's blocks if `in_blocks`."""
-    outer: Decoder = _Plain() if encoding in {"", "identity"} else _Stream(encoding)
-    return _Chain(outer, _Blocks()) if in_blocks else outer
+@dataclass(frozen=True)
+class Bounds:
+    """What a decoder may hold of a body: `block_bytes` of one block, packed or not, and a window of Zstandard's."""
+
+    block_bytes: int
+    zstd_window_log: int
+
+
+ADMIN_BOUNDS = Bounds(ADMIN_MAX_BLOCK_BYTES, zstd_window_log=27)
+READER_BOUNDS = Bounds(READER_MAX_BLOCK_BYTES, zstd_window_log=23)
+"""A window of 8 MiB is what RFC 9659 allows over HTTP."""
+
+
+def decoder(encoding: str, in_blocks: bool, bounds: Bounds) -> Decoder:
+    """The decoder of a request: Content-Encoding, then ClickHouse's blocks if `in_blocks`.
+
+    It refuses what is beyond `bounds` when it reads how large it would be, before it holds any of it.
+    """
+    outer: Decoder = _Plain() if encoding in {"", "identity"} else _Stream(encoding, bounds.zstd_window_log)
+    return _Chain(outer, _Blocks(bounds.block_bytes)) if in_blocks else outer
 
 
 def encoder(encoding: str, block_method: str) -> Encoder:
@@ -79,11 +95,12 @@ class _Plain:
 class _Stream:
     """A frame format: gzip, zlib, LZ4 or Zstandard, of several members too."""
 
-    def __init__(self, encoding: str) -> None:
+    def __init__(self, encoding: str, zstd_window_log: int) -> None:
         if encoding not in {"gzip", "x-gzip", "deflate", "lz4", "zstd"}:
             wanted = "send gzip, deflate, lz4 or zstd"
             raise QueryError(NOT_IMPLEMENTED, f"Content-Encoding {encoding} is not supported: {wanted}")
         self._encoding = encoding
+        self._zstd_window_log = zstd_window_log
         self._member = self._new()
         self._begun = False
 
@@ -91,7 +108,7 @@ class _Stream:
         if self._encoding == "lz4":
             return _Lz4()
         if self._encoding == "zstd":
-            return _Zstd()
+            return _Zstd(self._zstd_window_log)
         return _Zlib(zlib.MAX_WBITS if self._encoding == "deflate" else 31)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -153,8 +170,8 @@ class _Lz4:
 
 
 class _Zstd:
-    def __init__(self) -> None:
-        options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_MAX_WINDOW_LOG}
+    def __init__(self, window_log: int) -> None:
+        options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: window_log}
         self._inner = zstd.ZstdDecompressor(options=options)
 
     def decompress(self, data: bytes) -> bytes:
@@ -176,15 +193,16 @@ class _Zstd:
 class _Blocks:
     """ClickHouse's own blocks: checksum, header, data."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._waiting = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         self._waiting += data
         while len(self._waiting) >= _CHECKSUM_BYTES + _BLOCK.size:
             method, size, plain_size = _BLOCK.unpack_from(self._waiting, _CHECKSUM_BYTES)
-            if not _BLOCK.size <= size <= MAX_BLOCK_BYTES or plain_size > MAX_BLOCK_BYTES:
-                raise QueryError(BAD_ARGUMENTS, f"a compressed block may have {MAX_BLOCK_BYTES} bytes")
+            if not _BLOCK.size <= size <= self._max_bytes or plain_size > self._max_bytes:
+                raise QueryError(BAD_ARGUMENTS, f"a compressed block may have {self._max_bytes} bytes")
             if len(self._waiting) < _CHECKSUM_BYTES + size:
                 return
             block = bytes(self._waiting[: _CHECKSUM_BYTES + size])

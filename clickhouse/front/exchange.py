@@ -1,7 +1,7 @@
 """One HTTP exchange over ASGI: the request's body as it is wanted, the answer as the client takes it.
 
-Guarantees: no byte of a body is read before it is asked for; a piece that does not come within BODY_S, or an answer
-that is not taken for UNREAD_S, ends the exchange.
+Guarantees: no byte of a body is read before it is asked for; a body that does not come in time, or an answer that is
+not taken for UNREAD_S, ends the exchange.
 """
 
 import asyncio
@@ -35,21 +35,28 @@ class Exchange:
         self.begun = False
         """Whether the answer's head was sent: an error can no longer have a status."""
 
-    async def raw(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises ClientGoneError, and QueryError when the client falls silent."""
+    async def raw(self, by: float | None = None) -> AsyncIterator[bytes]:
+        """The body as it comes, all of it until the loop's time `by`.
+
+        Raises ClientGoneError, and QueryError when the client falls silent.
+        """
+        time = asyncio.get_running_loop().time
         while not self._all_read:
             try:
-                message = await asyncio.wait_for(self._receive(), BODY_S)
+                async with asyncio.timeout_at(by or time() + BODY_S):
+                    message = await self._receive()
             except TimeoutError as error:
-                raise QueryError(BAD_ARGUMENTS, f"nothing of the body came for {BODY_S:.0f} s") from error
+                what = "nothing of the body came for" if by is None else "the body did not come within"
+                raise QueryError(BAD_ARGUMENTS, f"{what} {BODY_S:.0f} s") from error
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
             self._all_read = not message.get("more_body", False)
             yield message.get("body", b"")
 
-    async def body(self, decoder: Decoder) -> AsyncIterator[bytes]:
-        """The body's content, in pieces."""
-        async for data in self.raw():
+    async def body(self, decoder: Decoder, at_once: bool) -> AsyncIterator[bytes]:
+        """The body's content, in pieces; with `at_once` all of it must come within BODY_S."""
+        by = asyncio.get_running_loop().time() + BODY_S if at_once else None
+        async for data in self.raw(by):
             for piece in decoder.feed(data):
                 yield piece
                 await asyncio.sleep(0)  # a body that grows much leaves others their turn
@@ -82,7 +89,7 @@ class Exchange:
     async def begin(self, status: HTTPStatus, headers: Sequence[tuple[str, str]]) -> None:
         """Send the answer's head. A connection whose body was not read ends with the answer."""
         encoded = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in headers]
-        if not self._all_read and self.scope["method"] == "POST":
+        if not self._all_read and _has_body(self.scope):
             encoded.append((b"connection", b"close"))
         self.begun = True
         await self._send({"type": "http.response.start", "status": status.value, "headers": encoded})
@@ -115,6 +122,12 @@ class Exchange:
         """
         await self.send(text if in_blocks else packer.feed(text) + packer.end(), more=True)
         await asyncio.sleep(LINGER_S)
+
+
+def _has_body(scope: Scope) -> bool:
+    """Whether the client announced a body, as a request of any method may."""
+    announced = {bytes(name): bytes(value).strip() for name, value in scope["headers"]}
+    return b"transfer-encoding" in announced or announced.get(b"content-length", b"0") != b"0"
 
 
 async def packed(encoder: Encoder, data: bytes) -> bytes:

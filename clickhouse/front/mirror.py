@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
@@ -47,6 +47,7 @@ class SchemaMirror:
             False: ThreadPoolExecutor(max_workers=2, thread_name_prefix="registry-strangers"),
         }
         self._under_way: dict[tuple[int, bool], asyncio.Future[bytes | None]] = {}
+        self._strangers = 0
         self.held = 0
         """How many answers are being kept alive now."""
 
@@ -62,7 +63,7 @@ class SchemaMirror:
         return body
 
     async def answer(
-        self, schema_id: int, for_engine: Callable[[], bool]
+        self, schema_id: int, for_engine: Callable[[], Awaitable[bool]]
     ) -> tuple[HTTPStatus, AsyncGenerator[bytes, None]]:
         """A status and a body.
 
@@ -72,17 +73,28 @@ class SchemaMirror:
         body = self.known(schema_id)
         if body is not None:
             return HTTPStatus.OK, _one(body)
-        ours = await asyncio.to_thread(for_engine)
-        if not ours and sum(not engines for _, engines in self._under_way) >= MAX_STRANGERS:
-            return HTTPStatus.SERVICE_UNAVAILABLE, _one(b"")
         try:
-            body = await self._ask(schema_id, ours, FIRST_BYTE_S if ours else STRANGERS_WAIT_S)
+            if await for_engine():
+                body = await self._ask(schema_id, True, FIRST_BYTE_S)
+            else:
+                body = await self._ask_for_stranger(schema_id)
+        except _StrangerRefusedError:
+            return HTTPStatus.SERVICE_UNAVAILABLE, _one(b"")
         except (RegistryUnavailable, TimeoutError) as error:
-            if not ours:
-                return HTTPStatus.SERVICE_UNAVAILABLE, _one(b"")
             log.warning("schema %d: registry unavailable (%s); the engine is kept waiting", schema_id, error)
             return HTTPStatus.OK, self._keep_alive(schema_id)
         return (HTTPStatus.NOT_FOUND, _one(_not_found(schema_id))) if body is None else (HTTPStatus.OK, _one(body))
+
+    async def _ask_for_stranger(self, schema_id: int) -> bytes | None:
+        if self._strangers >= MAX_STRANGERS:
+            raise _StrangerRefusedError
+        self._strangers += 1
+        try:
+            return await self._ask(schema_id, False, STRANGERS_WAIT_S)
+        except (RegistryUnavailable, TimeoutError) as error:
+            raise _StrangerRefusedError from error
+        finally:
+            self._strangers -= 1
 
     async def _keep_alive(self, schema_id: int) -> AsyncGenerator[bytes, None]:
         """Blanks until the schema is there.
@@ -147,20 +159,49 @@ class SchemaMirror:
         return answer.encode()
 
 
-def is_connection_of(process_id: int | None, port: int) -> bool:
-    """Whether a connection from `port` of this machine belongs to that process, as the system tells.
+class _StrangerRefusedError(Exception):
+    """Somebody who is not the engine gets no answer now."""
 
-    Where the system does not tell, it does: the engine would set good messages aside.
+
+class EnginesConnections:
+    """Tells the engine's requests from strangers': one look at its process serves all who came before it began.
+
+    However many ask, one look is under way and one is to come, in a thread that nothing else uses. So a crowd of
+    strangers costs the engine's own request two looks at most.
     """
+
+    def __init__(self, look: Callable[[], Container[int] | None]) -> None:
+        """`look` gives the ports of the engine's connections, None where the system does not tell."""
+        self._look = look
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ports")
+        self._turn = asyncio.Lock()
+        self._next: asyncio.Task[Container[int] | None] | None = None
+
+    async def has(self, port: int) -> bool:
+        """Whether a connection from this port is the engine's.
+
+        Where the system does not tell, it is: the engine would set good messages aside.
+        """
+        if self._next is None:
+            self._next = asyncio.create_task(self._look_next())
+        ports = await asyncio.shield(self._next)
+        return ports is None or port in ports
+
+    async def _look_next(self) -> Container[int] | None:
+        async with self._turn:
+            self._next = None  # who comes from now on may have connected after this look
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
+
+
+def ports_of(process_id: int | None) -> frozenset[int] | None:
+    """The local ports of a process's TCP connections, as the system tells; None where it does not."""
     try:
-        if process_id is None:
-            return False
-        connections = psutil.Process(process_id).net_connections("tcp")
+        connections = psutil.Process(process_id).net_connections("tcp") if process_id is not None else []
     except psutil.NoSuchProcess:
-        return False
+        return frozenset()
     except psutil.AccessDenied:
-        return True
-    return any(connection.laddr and connection.laddr.port == port for connection in connections)
+        return None
+    return frozenset(connection.laddr.port for connection in connections if connection.laddr)
 
 
 async def _one(body: bytes) -> AsyncGenerator[bytes, None]:

@@ -85,9 +85,10 @@ def judge_verb(statement: Statement) -> None:
 
 
 def judge(statement: Statement, tree: str | None) -> list[str]:
-    """Raise error 497 for what is not on a list; return the names of tables and columns that the statement reads.
+    """Raise error 497 for what is not on a list; return the names of tables that the statement reads.
 
-    What is only described (DESCRIBE, SHOW CREATE, EXISTS) is not read.
+    With `x IN name` among them, where the tree does not tell a table from a column, all names. What is only described
+    (DESCRIBE, SHOW CREATE, EXISTS) is not read.
     """
     judge_verb(statement)
     if statement.output_format is not None:
@@ -103,7 +104,9 @@ def judge(statement: Statement, tree: str | None) -> list[str]:
         root = json.loads(tree)
     except RecursionError as error:
         raise QueryError(TOO_DEEP, "the statement is nested too deeply") from error
-    names: set[str] = set()
+    tables: set[str] = set()
+    columns: set[str] = set()
+    columns_may_be_tables = False
     reads = statement.verb in {"SELECT", "WITH", "EXPLAIN"}
     for place, node in _nodes(root):
         reads = reads or node["type"] == "Subquery"
@@ -115,11 +118,48 @@ def judge(statement: Statement, tree: str | None) -> list[str]:
                 )
             parts = [str(part) for part in node.get("name_parts") or [node.get("name", "")]]
             _judge_name(parts)
-            names.add(parts[-1])
+            (tables if node["type"] == "TableIdentifier" else columns).add(parts[-1])
+        elif node["type"] == "Function" and _IN.fullmatch(node["name"]):
+            kinds = {argument["type"] for argument in _arguments(node)[1:]}
+            columns_may_be_tables = columns_may_be_tables or not kinds <= {"Literal", "Subquery"}
+    names = tables | columns if columns_may_be_tables else tables
     return sorted(names) if reads else []
 
 
 _PLAIN = re.compile(r"(SHOW FUNCTIONS|SHOW CREATE DATABASE \w+|EXISTS DATABASE \w+)\s*(FORMAT \w+)?\s*\Z")
+
+
+_IN = re.compile(r"(global)?(not)?(null)?in(ignoreset)?", re.IGNORECASE)
+_TYPE_ARGUMENT = {"cast": 1, "_cast": 1, "accuratecast": 1, "accuratecastornull": 1, "accuratecastordefault": 1} | {
+    "reinterpret": 1,
+    "defaultvalueoftypename": 0,
+    "jsonextract": -1,
+    "jsonextractkeysandvalues": -1,
+}
+"""Functions that take the name of a type, and which argument it is."""
+_STATE_OF = re.compile(r"AggregateFunction\s*\(\s*(?:\d+\s*,\s*)?(\w*)", re.IGNORECASE)
+
+
+def _arguments(function: Mapping[str, Any]) -> list[Any]:
+    return list((function.get("arguments") or {}).get("children") or ())
+
+
+def _judge_types(node: Mapping[str, Any]) -> None:
+    """Raise error 497 for a type of a state whose function is not on the list, and for a type that is computed."""
+    value = node.get("value")
+    literal = value.get("value") if isinstance(value, dict) else value
+    for text in (literal, node.get("name"), node.get("param_type")):
+        for name in _STATE_OF.findall(text) if isinstance(text, str) else ():
+            if not is_allowed_function(name):
+                raise _refusal("use the function", name)
+    if node["type"] == "Function" and node["name"].lower() in _TYPE_ARGUMENT:
+        arguments = _arguments(node)
+        if arguments and _at(arguments, _TYPE_ARGUMENT[node["name"].lower()])["type"] not in {"Literal", "DataType"}:
+            raise QueryError(NOT_ENOUGH_PRIVILEGES, f"the reader names the type in {node['name']} in plain letters")
+
+
+def _at(arguments: Sequence[Any], place: int) -> Any:
+    return arguments[place] if place < len(arguments) else arguments[-1]
 
 
 def _judge_name(parts: Sequence[str]) -> None:
@@ -134,6 +174,9 @@ def _judge_node(place: str, node: Mapping[str, Any]) -> None:
         raise _refusal("use", kind)
     if node.get("out_file") is not None:
         raise _refusal("use", "INTO OUTFILE")
+    if kind == "ShowTablesQuery" and {"cluster", "clusters", "caches"} & {name for name in node if node[name]}:
+        raise QueryError(NOT_ENOUGH_PRIVILEGES, "the reader may not see clusters and caches")
+    _judge_types(node)
     if kind == "Function" and place == "table_function":
         if node["name"].lower() not in TABLE_FUNCTIONS:
             raise _refusal("use the table function", node["name"])

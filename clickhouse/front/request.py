@@ -38,9 +38,9 @@ class ExternalHead:
 class QueryRequest:
     """Everything but the body.
 
-    `settings` and `params` are verbatim strings; `native_revision` is 0 for plain Native. `boundary` is set for a body
-    of several parts, whose fields `externals` describes. `encoding` and `block_method` are the
-    answer's, empty for none.
+    `settings` and `params` are verbatim strings; `native_revision` is 0 for plain Native. `wait_end` asks for
+    the answer when it is whole. `boundary` is set for a body of several parts, whose fields `externals` describes.
+    `encoding` and `block_method` are the answer's, empty for none.
     """
 
     method: str
@@ -58,6 +58,7 @@ class QueryRequest:
     encoding: str
     block_method: str
     decompress_blocks: bool
+    wait_end: bool
     boundary: str | None
     externals: Mapping[str, ExternalHead]
     settings: Mapping[str, str]
@@ -98,6 +99,7 @@ def parse(scope: Mapping[str, Any]) -> QueryRequest:
         encoding=_encoding(headers.get("accept-encoding", "")) if _is_on(url, "enable_http_compression") else "",
         block_method=_block_method(settings) if _is_on(url, "compress") else "",
         decompress_blocks=_is_on(url, "decompress"),
+        wait_end=_is_on(url, "wait_end_of_query"),
         boundary=boundary,
         externals=externals,
         settings={name: value for name, value in settings.items() if _is_name(name)},

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from clickhouse.front.errors import SYNTAX_ERROR, QueryError
+
 _FORMAT = re.compile(r"^FORMAT (\w+)$", re.MULTILINE)
 _FORMATQUERY_SCOPE = re.compile(r"\s*: In scope SELECT formatQuery\(.*", re.DOTALL)
 _ABOUT_A_TABLE = re.compile(r"\A(DESCRIBE TABLE|SHOW CREATE (TABLE|VIEW)|EXISTS (TABLE|VIEW)) ")
@@ -131,7 +133,8 @@ def split_insert(head: bytes) -> InsertHead | None:
     """Find `INSERT … FORMAT name` at the start of a request; None if the statement brings no data of that kind.
 
     Only finds where data begins; what the statement may do is the engine's to decide. INSERT … SELECT, VALUES and
-    FROM INFILE are plain statements. Offsets count bytes: Latin-1 maps each byte to one character.
+    FROM INFILE are plain statements. Offsets count bytes: Latin-1 maps each byte to one character. Raises error 62
+    where what stands before the data is not UTF-8.
     """
     text = head.decode("latin-1")
     if not is_insert(text):
@@ -160,9 +163,13 @@ def _insert_head(head: bytes, text: str, settings_at: int | None, name_at: int, 
     format_at = text.upper().rindex("FORMAT", 0, name_at)
     middle = settings_at if settings_at is not None else format_at
     after = _AFTER_FORMAT.match(text, name_end)
+    try:
+        before, settings = head[:middle].decode(), head[middle:format_at].decode()
+    except UnicodeDecodeError as error:
+        raise QueryError(SYNTAX_ERROR, f"the statement is not UTF-8: {error}") from error
     return InsertHead(
-        before=head[:middle].decode().rstrip(),
-        after=head[middle:format_at].decode().strip(),
+        before=before.rstrip(),
+        after=settings.strip(),
         input_format=text[name_at:name_end],
         data_offset=after.end() if after else name_end,
     )

@@ -2,8 +2,8 @@
 
 Guarantees: readers and administrators wait for slots of their own. A reader's statement ends within its own time and
 CANCEL_S: the engine is asked to stop it, and if it does not, the engine's process is replaced. Then every statement
-that runs fails with error 236, and nothing that was acknowledged is lost: tables lie on disk and queues resume where
-they committed. `lost` tells whether a statement failed that way.
+that runs fails with EngineLostError, and nothing that was acknowledged is lost: tables lie on disk and queues resume
+where they committed. What ended the process, or may have, is refused to readers for a while.
 """
 
 import asyncio
@@ -14,13 +14,15 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clickhouse.front import errors, wire, worker
 from clickhouse.front.access import Role
+from clickhouse.front.brake import Brake
 from clickhouse.front.engine import Job, Parsed
 from clickhouse.front.errors import QueryError
 from clickhouse.front.limits import CANCEL_S, ENGINE_START_S, PARSE_S, PIECE_BYTES, SLOT_WAIT_S
@@ -30,10 +32,12 @@ log = logging.getLogger(__name__)
 
 
 class EngineLostError(QueryError):
-    """The engine's process ended while it worked on this statement."""
+    """The engine's process ended while it worked on this statement. `innocent`: because of another one, or before."""
 
-    def __init__(self) -> None:
-        super().__init__(errors.ABORTED, "the engine was restarted while this statement ran: run it again")
+    def __init__(self, innocent: bool = False) -> None:
+        because = "because of another one: run it again" if innocent else "perhaps because of it: it is not asked again"
+        super().__init__(errors.ABORTED, f"the engine was restarted while this statement ran, {because}")
+        self.innocent = innocent
 
 
 @dataclass
@@ -57,6 +61,11 @@ class Supervisor:
         self._ready = asyncio.Event()
         self._closing = False
         self._generation = 0
+        self._asking: dict[object, tuple[int, str | None]] = {}
+        """Generation and, of a reader, text of each statement that the engine has now."""
+        self._accounted: set[int] = set()
+        self._replaced: set[int] = set()
+        self.brake = Brake()
         self._watch: asyncio.Task[None] | None = None
         self.version = self.timezone = ""
 
@@ -112,17 +121,31 @@ class Supervisor:
             process.kill()
             await process.wait()
 
-    def replace(self, generation: int, why: str) -> None:
-        """End the engine's process of that generation, so that the next begins."""
+    def _replace(self, generation: int, text: str | None, why: str) -> None:
+        """End the engine's process of that generation because of one statement, so that the next begins."""
         if generation == self._generation and self._ready.is_set() and self._process is not None:
             log.warning("replacing the engine's process: %s", why)
+            self._accounted.add(generation)
+            self._replaced.add(generation)
+            if text is not None:
+                self.brake.suspect(text, alone=True)
             self._ready.clear()
             self._process.kill()
+
+    def _account_for(self, generation: int) -> None:
+        """The process ended by itself: all that it worked on is suspect, once."""
+        if generation not in self._accounted:
+            self._accounted.add(generation)
+            texts = [text for of, text in self._asking.values() if of == generation]
+            for text in texts:
+                if text is not None:
+                    self.brake.suspect(text, alone=len(texts) == 1)
 
     async def _restart_when_it_ends(self, process: asyncio.subprocess.Process) -> None:
         code = await process.wait()
         if self._closing:
             return
+        self._account_for(self._generation)
         self._ready.clear()
         started = time.monotonic()
         log.warning("the engine's process ended (%d); starting the next", code)
@@ -155,10 +178,14 @@ class Supervisor:
             self._slots[role].release()
 
     async def parse(self, role: Role, sql: str, max_query_size: str | None) -> Parsed:
-        """The engine's parse of a statement, with its tree for the reader. Raises its syntax error."""
+        """The engine's parse of a statement, with its tree for the reader.
+
+        Raises its syntax error, and error 392 for a reader's that the engine's process ended at.
+        """
         told = {"sql": sql, "max_query_size": max_query_size, "with_tree": role is Role.READER}
         limit_s = PARSE_S if role is Role.READER else None
-        async with self._asked(json.dumps({"parse": told}).encode(), limit_s) as (_, reader):
+        text = sql if role is Role.READER else None
+        async with self._asked(json.dumps({"parse": told}).encode(), limit_s, text) as reader:
             kind, body = await reader.frame()
             if kind is Kind.ERROR:
                 raise _error(body)
@@ -166,8 +193,12 @@ class Supervisor:
 
     @asynccontextmanager
     async def run(self, job: Job, limit_s: float | None) -> AsyncIterator[Answer]:
-        """Run a job. The engine stops it when this context is left, and at the latest `limit_s` from now."""
-        async with self._asked(worker.encode(job), limit_s) as (_, reader):
+        """Run a job. The engine stops it when this context is left, and at the latest `limit_s` from now.
+
+        Raises error 392 for a reader's statement that the engine's process ended at.
+        """
+        text = job.statement.normalised if job.role is Role.READER and job.statement else None
+        async with self._asked(worker.encode(job), limit_s, text) as reader:
             answer = Answer(_nothing())
 
             async def chunks() -> AsyncIterator[bytes]:
@@ -185,7 +216,9 @@ class Supervisor:
             yield answer
 
     @asynccontextmanager
-    async def _asked(self, job: bytes, limit_s: float | None) -> AsyncIterator[tuple[None, "_Frames"]]:
+    async def _asked(self, job: bytes, limit_s: float | None, text: str | None) -> AsyncIterator["_Frames"]:
+        if text is not None:
+            self.brake.judge(text)
         await self._until_ready()
         generation, control = self._generation, self._control
         ours, theirs = socket.socketpair()
@@ -195,30 +228,35 @@ class Supervisor:
                 socket.send_fds(control, [worker.STATEMENT], [theirs.fileno()])
             except OSError as error:
                 ours.close()
-                raise EngineLostError from error
+                raise EngineLostError(innocent=True) from error
         reader, writer = await asyncio.open_connection(sock=ours, limit=PIECE_BYTES)
         frames = _Frames(reader, None if limit_s is None else time.monotonic() + limit_s + CANCEL_S)
+        self._asking[frames] = generation, text
         try:
             with contextlib.suppress(OSError):  # then there is no answer either, which says it
                 writer.write(wire.frame(Kind.JOB, job))
                 await writer.drain()
-            yield None, frames
+            yield frames
         except _OverdueError as error:
-            self.replace(generation, f"a statement goes on {CANCEL_S:.0f} s past its time")
+            self._replace(generation, text, f"a statement goes on {CANCEL_S:.0f} s past its time")
             raise QueryError(errors.TIMEOUT_EXCEEDED, "Timeout exceeded: the statement could not be stopped") from error
+        except EngineLostError as error:
+            self._account_for(generation)
+            raise EngineLostError(generation in self._replaced) from error
         finally:
-            # Also while this task is being cancelled: the slot is free only when the engine has let go.
-            await asyncio.shield(self._let_go(frames, writer, generation, limit_s))
+            # Also while this task is being cancelled, twice too: the slot is free only when the engine has let go.
+            await _whole(self._let_go(frames, writer, limit_s))
 
-    async def _let_go(
-        self, frames: "_Frames", writer: asyncio.StreamWriter, generation: int, limit_s: float | None
-    ) -> None:
+    async def _let_go(self, frames: "_Frames", writer: asyncio.StreamWriter, limit_s: float | None) -> None:
+        generation, text = self._asking[frames]
         with contextlib.suppress(OSError):
             writer.write_eof()
         try:
             await asyncio.wait_for(frames.until_end(), None if limit_s is None else CANCEL_S)
         except TimeoutError:
-            self.replace(generation, f"a statement goes on {CANCEL_S:.0f} s after it was asked to stop")
+            self._replace(generation, text, f"a statement goes on {CANCEL_S:.0f} s after it was asked to stop")
+        finally:
+            del self._asking[frames]
         writer.close()
 
     async def _until_ready(self) -> None:
@@ -256,6 +294,20 @@ class _Frames:
         with contextlib.suppress(OSError):  # the process has gone: that is an end too
             while await self._reader.read(1 << 20):
                 pass
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Do this to its end, however often the task that asks for it is cancelled meanwhile; then raise that."""
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -15,7 +15,8 @@ import requests
 import urllib3
 from backports import zstd
 
-from clickhouse.front.compression import decoder, encoder
+from clickhouse.front.compression import ADMIN_BOUNDS, decoder, encoder
+from clickhouse.front.limits import MAX_KEPT_ANSWER_BYTES
 from infra.base.wait import until
 from tests.integration.front_server import ADMIN, READER, FrontServer, running_front
 from tests.integration.test_front_http import ENDLESS, running_queries
@@ -43,6 +44,35 @@ def test_every_answer_says_how_many_rows_there_are(front: FrontServer, rows: int
     assert told == rows if rows < 1000 else 0 < told <= rows
 
 
+@pytest.mark.parametrize("user", [ADMIN, READER], ids=["admin", "reader"])
+@pytest.mark.parametrize("rows", [0, 3, 1_000_000])
+def test_an_answer_that_is_waited_for_has_the_summary_of_its_end(
+    front: FrontServer, rows: int, user: tuple[str, str]
+) -> None:
+    sql = f"SELECT number FROM numbers({rows})"
+    response = front.post(sql, user, wait_end_of_query=1)
+    assert summary(response)["result_rows"] == str(rows)
+    assert response.headers["Content-Length"] == str(len(response.content))
+    assert response.content == front.post(sql, user).content
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip", "zstd", "blocks"])
+def test_a_late_error_of_such_an_answer_is_an_error(front: FrontServer, encoding: str) -> None:
+    url = {"wait_end_of_query": 1} | ({"compress": 1} if encoding == "blocks" else {"enable_http_compression": 1})
+    sql = "SELECT throwIf(number = 900000, 'too far') FROM numbers(1000000)"
+    response = front.post(sql, READER, {"Accept-Encoding": encoding}, **url)
+    assert (response.status_code, response.headers["X-ClickHouse-Exception-Code"]) == (500, "395")
+    assert response.text.startswith("Code: 395. DB::Exception: too far")
+    assert list((front.folder / "front-spool").iterdir()) == []
+
+
+def test_a_large_answer_is_begun_before_its_end(front: FrontServer) -> None:
+    response = front.post("SELECT repeat('x', 1000) FROM numbers(300000)", READER, wait_end_of_query=1)
+    assert len(response.content) == 1001 * 300_000
+    assert MAX_KEPT_ANSWER_BYTES // 1001 < int(summary(response)["result_rows"]) <= 300_000
+    assert "Content-Length" not in response.headers
+
+
 @pytest.mark.parametrize("encoding", list(UNPACK))
 @pytest.mark.parametrize("rows", [0, 3, 500_000])
 def test_answers_under_each_compression(front: FrontServer, encoding: str, rows: int) -> None:
@@ -65,7 +95,7 @@ def test_requests_under_each_compression(front: FrontServer, encoding: str) -> N
 @pytest.mark.parametrize("method", ["lz4", "zstd"])
 @pytest.mark.parametrize("rows", [1, 500_000])
 def test_clickhouses_own_blocks_both_ways(front: FrontServer, rows: int, method: str) -> None:
-    packer, unpacker = encoder("", method), decoder("", in_blocks=True)
+    packer, unpacker = encoder("", method), decoder("", True, ADMIN_BOUNDS)
     sql = f"SELECT number FROM numbers({rows})"
     packed = front.post(
         packer.feed(sql.encode()) + packer.end(), READER, compress=1, decompress=1, network_compression_method=method

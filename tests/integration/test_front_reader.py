@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
-from clickhouse.front.limits import READER_MAX_EXECUTION_TIME_S
+from clickhouse.front.limits import READER_MAX_EXECUTION_TIME_S, READER_MAX_SPILL_BYTES, READER_MAX_THREADS
 from clickhouse.front.reader import TABLE_FUNCTIONS
-from tests.integration.front_server import READER, FrontServer, running_front
+from tests.integration.front_server import ADMIN, READER, FrontServer, running_front
 
 REFUSALS = {36, 62, 164, 452, 497}
 
@@ -56,6 +57,50 @@ def test_limits_of_the_reader(front: FrontServer) -> None:
         front.code("SELECT sleepEachRow(1) FROM numbers(3) SETTINGS max_block_size = 1", READER, max_execution_time=1)
         == 159
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("max_threads", None, READER_MAX_THREADS),
+        ("max_final_threads", None, READER_MAX_THREADS),
+        ("max_streams_to_max_threads_ratio", None, 4),
+        *[(f"max_bytes_before_external_{work}", 1 << 20, None) for work in ("group_by", "sort", "join", "distinct")],
+    ],
+)
+def test_settings_of_the_reader_have_bounds(front: FrontServer, name: str, least: int | None, most: int | None) -> None:
+    beyond = 2 * most if most else 1
+    for sql, url in (("SELECT 1", f"?{name}={beyond}"), (f"SELECT 1 SETTINGS {name} = {beyond}", "")):
+        refused = requests.post(front.url + url, sql, auth=READER, timeout=60)
+        assert refused.headers["X-ClickHouse-Exception-Code"] == "452"
+        assert requests.post(front.url + url, sql, auth=ADMIN, timeout=60).text == "1\n"
+    # In a subquery the engine takes the bound in its place.
+    inner = f"SELECT * FROM (SELECT getSetting('{name}') SETTINGS {name} = {beyond})"
+    assert front.run(inner, READER) == str(most or least)
+    assert front.run(inner) == str(beyond)
+    assert front.run(f"SELECT getSetting('{name}') SETTINGS {name} = {most or least}", READER) == str(most or least)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "SELECT sipHash64(number) AS a, count() FROM numbers(3000000) GROUP BY a",
+        "SELECT DISTINCT sipHash64(number) AS a FROM numbers(3000000)",
+    ],
+    ids=["group by", "distinct"],
+)
+def test_what_a_reader_may_write_while_he_reads_is_bounded(tmp_path: Path, work: str) -> None:
+    """Beyond a limit of a test's own: a front with the real one would have to write 4 GB."""
+    command = [sys.executable, "-P", "-c", BARE_SPILL, str(tmp_path / "data"), f"{work} FORMAT Null"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "396 0\n"
+
+
+@pytest.mark.parametrize("whose", ["query", "user"])
+def test_nor_lifts_he_that_bound(front: FrontServer, whose: str) -> None:
+    name = f"max_temporary_data_on_disk_size_for_{whose}"
+    assert front.run(f"SELECT getSetting('{name}')", READER) == str(READER_MAX_SPILL_BYTES if whose == "query" else 0)
+    assert requests.get(f"{front.url}/?query=SELECT+1&{name}=1", auth=READER, timeout=30).status_code == 403
+    assert front.code(f"SELECT 1 SETTINGS {name} = 1", READER) == 497
 
 
 @pytest.mark.parametrize(
@@ -123,6 +168,39 @@ def test_the_reader_may_not(front: FrontServer, sql: str) -> None:
     assert front.code(sql, READER) in REFUSALS
     assert front.run("SELECT groupArray(a) FROM t") == "[1]"
     assert "evil" not in front.run("SHOW TABLES") + front.run("SHOW DATABASES")
+
+
+@pytest.mark.parametrize(
+    ("sql", "reason"),
+    [
+        ("SHOW CLUSTERS", "clusters and caches"),
+        ("SHOW CLUSTER 'x'", "clusters and caches"),
+        ("SHOW FILESYSTEM CACHES", "clusters and caches"),
+        ("SELECT CAST(unhex('00') AS AggregateFunction(flameGraph, UInt64))", "use the function flameGraph"),
+        ("SELECT unhex('00')::AggregateFunction(1, flameGraphIf, UInt64)", "use the function flameGraphIf"),
+        ("SELECT {x:AggregateFunction(flameGraph, UInt64)}", "use the function flameGraph"),
+        ("SELECT defaultValueOfTypeName('AggregateFunction(aggThrow(0.1), UInt8)')", "use the function aggThrow"),
+        (
+            "SELECT JSONExtract('{}', 'a', 'Array(AggregateFunction(flameGraph, UInt64))')",
+            "use the function flameGraph",
+        ),
+        ("SELECT CAST('', concat('AggregateFunction(flame', 'Graph, UInt64)'))", "names the type in CAST"),
+        ("SELECT CAST('', {t:String})", "names the type in CAST"),
+    ],
+)
+def test_the_reader_is_refused_with_a_reason(front: FrontServer, sql: str, reason: str) -> None:
+    answer = front.post(sql, READER, None, param_t="Int8", param_x="")
+    assert answer.headers["X-ClickHouse-Exception-Code"] == "497"
+    assert "the reader" in answer.text
+    assert reason in answer.text
+
+
+def test_a_column_may_have_the_name_of_a_queue(front: FrontServer) -> None:
+    front.run("CREATE OR REPLACE TABLE named (queue Int8) ENGINE = MergeTree ORDER BY queue AS SELECT 5")
+    assert front.run("SELECT queue, named.queue FROM named WHERE queue IN (5)", READER) == "5\t5"
+    assert front.run("SELECT toTypeName(CAST(queue AS Nullable(Int16))) FROM named", READER) == "Nullable(Int16)"
+    assert front.code("SELECT queue FROM named WHERE queue IN queue", READER) == 497
+    assert front.code("WITH queue AS q SELECT 5 IN q", READER) == 497
 
 
 @pytest.mark.parametrize(
@@ -203,6 +281,34 @@ def test_kafka_passwords_are_hidden(front: FrontServer) -> None:
         assert "kafka_sasl_password" in text
         assert "hush" not in text
 
+
+BARE_SPILL = """
+import sys
+from pathlib import Path
+from clickhouse.front import access
+from clickhouse.front.access import Role
+from clickhouse.front.engine import Engine, Job
+from clickhouse.front.errors import QueryError
+
+access.READER_MAX_SPILL_BYTES = 2_000_000
+path = Path(sys.argv[1])
+path.mkdir()
+engine = Engine(path)
+engine.open()
+
+def attempt(role):
+    try:
+        names = ("group_by", "distinct")
+        settings = {f"max_bytes_before_external_{name}": "1048576" for name in names}
+        with engine.execute(Job(role, sys.argv[2], "Null", settings=settings)) as result:
+            list(result.chunks)
+    except QueryError as error:
+        return error.code
+    return 0
+
+print(attempt(Role.READER), attempt(Role.ADMIN))
+engine.close()
+"""
 
 BARE = """
 import sys

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from clickhouse.front import mirror as mirror_module
-from clickhouse.front.mirror import SchemaMirror, is_connection_of, registry_fetch
+from clickhouse.front.mirror import MAX_STRANGERS, EnginesConnections, SchemaMirror, ports_of, registry_fetch
 from schemas.registry import RegistryUnavailable
 
 TEXT = '"string"'
@@ -44,7 +44,14 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def answer(mirror: SchemaMirror, for_engine: bool = True) -> tuple[HTTPStatus, AsyncGenerator[bytes, None]]:
-    return await mirror.answer(7, lambda: for_engine)
+    return await mirror.answer(7, told(for_engine))
+
+
+def told(for_engine: bool) -> Callable[[], Awaitable[bool]]:
+    async def whether() -> bool:
+        return for_engine
+
+    return whether
 
 
 async def whole(mirror: SchemaMirror, for_engine: bool = True) -> tuple[HTTPStatus, bytes]:
@@ -140,7 +147,7 @@ def test_strangers_are_not_held_and_keep_nobody_waiting(tmp_path: Path, monkeypa
 
     async def crowd() -> None:
         mirror = SchemaMirror(tmp_path, silent)
-        strangers = [await mirror.answer(number, lambda: False) for number in range(100, 140)]
+        strangers = [await mirror.answer(number, told(for_engine=False)) for number in range(100, 140)]
         assert {status for status, _ in strangers} == {HTTPStatus.SERVICE_UNAVAILABLE}
         assert mirror.held == 0
         assert await whole(mirror) == (HTTPStatus.OK, SCHEMA)
@@ -173,9 +180,64 @@ def test_whose_a_connection_is() -> None:
         listening.listen()
         with socket.create_connection(listening.getsockname()) as ours:
             port = ours.getsockname()[1]
-            assert is_connection_of(os.getpid(), port)
-            assert not is_connection_of(os.getppid(), port)
-            assert not is_connection_of(None, port)
+            assert port in (ports_of(os.getpid()) or ())
+            assert port not in (ports_of(os.getppid()) or ())
+            assert ports_of(None) == frozenset()
+
+
+def test_one_look_serves_a_crowd(tmp_path: Path) -> None:
+    """And waits for no thread of others', as when readers have all of them."""
+    looks = 0
+    busy, looking = threading.Event(), threading.Event()
+
+    def look() -> frozenset[int]:
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            return frozenset({7})
+        assert looking.wait(10)  # the engine connects while the first look is under way
+        return frozenset()
+
+    async def crowd() -> None:
+        readers = [asyncio.create_task(asyncio.to_thread(busy.wait, 10)) for _ in range(100)]
+        engine = EnginesConnections(look)
+        mirror = SchemaMirror(tmp_path, Registry(TEXT))
+        first = asyncio.create_task(engine.has(1))
+        while looks == 0:
+            await asyncio.sleep(0.001)
+        strangers = [asyncio.create_task(engine.has(port)) for port in range(1000, 2000)]
+        engines = asyncio.create_task(mirror.answer(7, lambda: engine.has(7)))
+        await asyncio.sleep(0)
+        looking.set()
+        try:
+            assert (await asyncio.wait_for(engines, 5))[0] == HTTPStatus.OK
+            assert not any(await asyncio.gather(first, *strangers))
+        finally:
+            busy.set()
+            await asyncio.gather(*readers)
+
+    asyncio.run(crowd())
+    assert looks == 2
+
+
+def test_strangers_are_counted_whatever_they_ask_for(tmp_path: Path) -> None:
+    """A crowd that asks for one schema, too: only so many are kept waiting."""
+    answered = threading.Event()
+
+    def silent(_: int) -> str:
+        assert answered.wait(10)
+        return TEXT
+
+    async def crowd() -> None:
+        mirror = SchemaMirror(tmp_path, silent)
+        asking = [asyncio.create_task(whole(mirror, for_engine=False)) for _ in range(50)]
+        done, waiting = await asyncio.wait(asking, timeout=0.2)
+        assert {task.result()[0] for task in done} == {HTTPStatus.SERVICE_UNAVAILABLE}
+        assert len(waiting) == MAX_STRANGERS
+        answered.set()
+        assert {status for status, _ in await asyncio.gather(*waiting)} == {HTTPStatus.OK}
+
+    asyncio.run(crowd())
 
 
 @pytest.mark.parametrize(

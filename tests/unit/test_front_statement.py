@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clickhouse.front.errors import QueryError
 from clickhouse.front.statement import (
     is_insert,
     parse_normalised,
@@ -116,3 +117,12 @@ def test_sync_is_taken_off_drops_only() -> None:
 def test_the_parsers_own_query_is_not_mentioned() -> None:
     message = "Syntax error: failed at position 3. Expected x: In scope SELECT formatQuery('a'). (SYNTAX_ERROR)"
     assert without_formatquery_scope(message) == "Syntax error: failed at position 3. Expected x"
+
+
+@pytest.mark.parametrize(
+    "head", [b"INSERT INTO t\xff FORMAT CSV\n1", b"INSERT INTO t SETTINGS a = '\xff' FORMAT CSV\n1"]
+)
+def test_a_head_that_is_not_utf_8_is_a_syntax_error(head: bytes) -> None:
+    with pytest.raises(QueryError, match="not UTF-8") as caught:
+        split_insert(head)
+    assert caught.value.code == 62
