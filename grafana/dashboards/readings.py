@@ -71,7 +71,7 @@ FROM (
 {EPISODES}
 )"""
 
-JUDGED = f"""SELECT toDateTime(window_start) AS "Window", ifNull(kind, if(prediction, 'not told', '')) AS "Kind",
+JUDGED = f"""SELECT toDateTime(window_start) AS "Window", {sql.PREDICTED_KIND} AS "Kind",
     model_version AS "Model", probability AS "Probability", threshold AS "Threshold"
 FROM anomaly_prediction_results_latest
 WHERE $__timeFilter(window_start) AND {METER} AND probability >= threshold / 2

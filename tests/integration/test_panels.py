@@ -261,7 +261,7 @@ def expected_found(chosen: Chosen) -> list[list[Any]]:
 def expected_judged(chosen: Chosen) -> list[list[Any]]:
     rows = one_meter(chosen, "anomaly_prediction_results")
     return [
-        [r["window_start"], r["kind"] or "", r["model_version"], r["probability"], r["threshold"]]
+        [r["window_start"], KINDS[r["kind"]] if r["kind"] else "", r["model_version"], r["probability"], r["threshold"]]
         for r in rows
         if r["probability"] >= r["threshold"] / 2
     ]
@@ -328,8 +328,9 @@ def expected_recall(chosen: Chosen) -> list[list[Any]]:
 
 
 def expected_alarms(chosen: Chosen) -> list[list[Any]]:
-    names = ("window_start", "kind", "model_version", "meter_id", "building_id", "probability", "threshold")
-    return [[row[name] for name in names] for row in chosen.rows("anomaly_prediction_results") if row["prediction"]]
+    names = ("model_version", "meter_id", "building_id", "probability", "threshold")
+    rows = [row for row in chosen.rows("anomaly_prediction_results") if row["prediction"]]
+    return [[row["window_start"], KINDS[row["kind"]], *(row[name] for name in names)] for row in rows]
 
 
 STEP_S = interval_s(TimeRange(START, END), 15)

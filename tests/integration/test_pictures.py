@@ -33,7 +33,7 @@ DEFECTS = """(isPhone) => {
     if (title.scrollWidth > title.clientWidth + 1) say("the title is cut");
     if (section.querySelector(".error")) say(section.querySelector(".error").textContent);
     for (const number of section.querySelectorAll(".stats strong, .stats small"))
-      if (number.scrollWidth > number.parentElement.clientWidth) say(number.textContent + " is cut");
+      if (number.scrollWidth > number.clientWidth + 1) say(number.textContent + " is cut");
     const table = section.querySelector(".scroll");
     if (table && !isPhone && table.scrollWidth > table.clientWidth + 1) say("columns are off-screen");
     const plot = section.querySelector(".plot");
