@@ -2,7 +2,7 @@
 
     python -m tests.integration.panel_times FOLDER [--meters 5000] [--days 30] [--only WORDS]
 
-FOLDER gets 9 GB for 5,000 meters and 30 days, and is used again when it is there. Each query is asked three times as
+FOLDER gets 13 GB for 5,000 meters and 30 days, and is used again when it is there. Each query is asked three times as
 Grafana's reader; the least is told by the clock, beside the least CPU seconds of the engine, which others' work
 lengthens less.
 """
