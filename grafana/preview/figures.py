@@ -18,6 +18,8 @@ Mark = tuple[datetime, datetime, str]
 TICKS = 5
 NAMED_MAX = 40
 """Rows of a heat map that are still named one by one."""
+ROOM_OF_A_CHARACTER = 0.028
+"""Share of a bar chart's width that a character of a number takes in the narrowest panel."""
 POINTS_MAX = 60
 """Up to so many points each is drawn as a dot, too."""
 SYMLOG_DECADES = 12
@@ -281,8 +283,9 @@ def _bar_chart(answer: Answer, _time: TimeRange, _marks: Sequence[Mark]) -> Figu
     }  # fmt: skip
     high = max([value for value in values if value is not None], default=1) or 1
     axis = _axis(look, 0, high if look.greatest is None else look.greatest)
-    # Room for the numbers beside the bars.
-    axis["range"] = [0, (high if look.greatest is None else look.greatest) * 1.18]
+    # Room for the numbers beside the bars, in a narrow panel too.
+    room = 1.06 + ROOM_OF_A_CHARACTER * max(map(len, shown), default=0)
+    axis["range"] = [0, (high if look.greatest is None else look.greatest) * room]
     axis["nticks"] = TICKS
     category = {"autorange": "reversed", "automargin": True, "type": "category"}
     return {"plot": {"data": [trace], "layout": _layout(axis, category)}, "legend": None}

@@ -59,9 +59,11 @@ def fill(front: FrontServer, scale: panel_scale.Scale) -> None:
         return response.text
 
     panel_world.create(run)
-    fresh = replace(scale, span=FRESH)
+    fresh, whole = replace(scale, span=FRESH), scale
     scale = replace(scale, end=scale.end - FRESH, span=scale.span - FRESH)
-    panel_scale.fill(run, scale, hours_of_readings=int(scale.span.total_seconds()) // 3600)
+    panel_scale.fill_windows(run, scale)
+    panel_scale.readings(run, whole, hours=int(whole.span.total_seconds()) // 3600)
+    panel_scale.figures(run, whole)
     drawn = run(
         "SELECT meter_id FROM meter_hourly_power_consumption WHERE window_start > now() - INTERVAL 1 DAY "
         "AND meter_id > 500 GROUP BY meter_id ORDER BY sum(energy_kwh) DESC LIMIT 10"

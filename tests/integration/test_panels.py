@@ -574,6 +574,31 @@ def test_many_readings_in_a_step_have_their_bounds_drawn(ask: Ask) -> None:
     assert [tuple(row[1:]) for row in ask(text).rows] == expected
 
 
+@pytest.fixture
+def meter_with_silences(front: FrontServer) -> Iterator[int]:
+    """Readings in these minutes only."""
+    meter = 999
+    rows = [
+        world.reading(11, world.START + timedelta(minutes=minute), minute) | {"meter_id": meter}
+        for minute in (0, 1, 12, 21, 60, 240)
+    ]
+    world.insert_rows(front.run, "raw_data", rows)
+    yield meter
+    front.run(f"ALTER TABLE raw_data DELETE WHERE meter_id = {meter} SETTINGS mutations_sync = 1")
+
+
+@pytest.mark.parametrize(("step_s", "broken_at"), [(60, [2, 22, 61]), (3600, [120])])
+def test_a_line_breaks_where_the_meter_was_silent(
+    ask: Ask, meter_with_silences: int, step_s: int, broken_at: list[int]
+) -> None:
+    """At steps of an hour, as over 30 days, each of them was a silence by itself: nothing was drawn."""
+    text = expand(PANELS["Power"][1].targets[0].sql, TIME, step_s, {"meter_id": Value([str(meter_with_silences)])})
+    rows = ask(text).rows
+    assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+    breaks = [(row[0] - world.START) / timedelta(minutes=1) for row in rows if row[2] is None]
+    assert breaks == broken_at
+
+
 def test_anomalies_are_marked_as_episodes(ask: Ask) -> None:
     page = PAGES[2]
     for meter, expected in EPISODES.items():

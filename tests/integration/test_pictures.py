@@ -34,6 +34,9 @@ DEFECTS = """(isPhone) => {
     if (section.querySelector(".error")) say(section.querySelector(".error").textContent);
     for (const number of section.querySelectorAll(".stats strong, .stats small"))
       if (number.scrollWidth > number.clientWidth + 1) say(number.textContent + " is cut");
+    const edge = section.getBoundingClientRect().right;
+    for (const number of section.querySelectorAll(".bartext"))
+      if (number.getBoundingClientRect().right > edge) say(number.textContent + " is cut");
     const table = section.querySelector(".scroll");
     if (table && !isPhone && table.scrollWidth > table.clientWidth + 1) say("columns are off-screen");
     const plot = section.querySelector(".plot");
