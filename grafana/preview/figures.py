@@ -18,8 +18,8 @@ Mark = tuple[datetime, datetime, str]
 TICKS = 5
 NAMED_MAX = 40
 """Rows of a heat map that are still named one by one."""
-ROOM_OF_A_CHARACTER = 0.028
-"""Share of a bar chart's width that a character of a number takes in the narrowest panel."""
+ROOM_OF_A_CHARACTER = 0.045
+"""Share of a bar chart's width that a character of a number takes on a phone."""
 POINTS_MAX = 60
 """Up to so many points each is drawn as a dot, too."""
 SYMLOG_DECADES = 12

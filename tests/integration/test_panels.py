@@ -351,7 +351,7 @@ def figures(name: str, label: str = "target") -> Callable[[Chosen], list[list[An
     def expected(_: Chosen) -> list[list[Any]]:
         greatest: dict[tuple[datetime, str], float] = {}
         for row in figures_of(name):
-            key = (step(row), row[label].replace("clickhouse-", "table "))
+            key = (step(row), row[label].replace("clickhouse-", ""))
             greatest[key] = max(greatest.get(key, row["value_max"]), row["value_max"])
         return [[*key, found] for key, found in greatest.items()]
 

@@ -37,6 +37,10 @@ DEFECTS = """(isPhone) => {
     const edge = section.getBoundingClientRect().right;
     for (const number of section.querySelectorAll(".bartext"))
       if (number.getBoundingClientRect().right > edge) say(number.textContent + " is cut");
+    const legend = section.querySelector(".legend");
+    if (legend && legend.scrollWidth > legend.clientWidth + 1) say("the legend is cut");
+    for (const name of section.querySelectorAll(".legend td:first-child"))
+      if (name.scrollWidth > name.clientWidth + 1) say(name.textContent + " is cut");
     const table = section.querySelector(".scroll");
     if (table && !isPhone && table.scrollWidth > table.clientWidth + 1) say("columns are off-screen");
     const plot = section.querySelector(".plot");
