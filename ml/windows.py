@@ -106,7 +106,8 @@ def _gaps(kept: Columns, first: NDArray[np.intp], last: NDArray[np.intp], count:
     sequence = np.ma.masked_array(kept["sequence"])
     if np.ma.getmaskarray(sequence).any():
         return _gaps_of_some(sequence, first, last, count)
-    gaps: F64 = np.maximum(0, sequence.data[last] - sequence.data[first] + 1 - count).astype(np.float64)
+    steps = np.maximum(0, sequence.data[last] - sequence.data[first])  # so that no difference leaves 64 bits
+    gaps: F64 = np.maximum(0, steps - (count - 1)).astype(np.float64)
     return gaps
 
 

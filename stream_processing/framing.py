@@ -15,8 +15,8 @@ from schemas.manifest import Dataset
 UNKNOWN_ID = "unknown schema id"
 COUNTS = "messages"
 FIXED_BYTES = {"double": 8, "boolean": 1}
-VARINT_BYTES = {"int": 5, "long": 9, "timestamp-millis": 9}
-"""Bytes at most; a long takes a tenth byte only for numbers beyond 2^62, which no contract allows."""
+VARINT_BYTES = {"int": 5, "long": 10, "timestamp-millis": 10}
+"""Bytes at most."""
 
 
 def decode(
@@ -97,10 +97,9 @@ def _encoded_bytes(field: Field) -> Column:
     else:
         number = F.unix_millis(value) if field.type == "timestamp-millis" else value.cast("long")
         zigzag = F.shiftleft(number, 1).bitwiseXOR(F.shiftright(number, 63))
-        more = (
-            ((zigzag < 0) | (zigzag >= F.lit(1 << (7 * count)))).cast("int")
-            for count in range(1, VARINT_BYTES[field.type])
-        )
+        # Beyond 63 bits a zigzag integer is negative here, and takes every byte.
+        steps = (1 << 7 * count for count in range(1, VARINT_BYTES[field.type]))
+        more = (((zigzag < 0) | (zigzag >= step) if step < 1 << 63 else zigzag < 0).cast("int") for step in steps)
         size = reduce(Column.__add__, more, F.lit(1))
     return F.lit(1) + F.when(value.isNull(), 0).otherwise(size) if field.nullable else size
 

@@ -5,9 +5,11 @@ beginning. When it accounts for every message, both tables are compared and exch
 touched before the exchange. An interrupted rebuild can be run again and starts from the beginning.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from threading import Event
 
 from clickhouse.checksum import Checksum, checksum, checksums
 from clickhouse.ddl import consumer_group, create_statement, names, tables
@@ -28,6 +30,8 @@ from schemas.reader import ContractReader
 from schemas.registry import Registry
 
 STUCK_AFTER_S = 600.0
+AT_ONCE = 4
+"""Shadows at most that read at the same time; each takes the room of its table."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,10 @@ class Rebuilt:
 
 
 class Rebuilding:
-    """Rebuilds tables of one deployment. `tell` gets a line for each thing waited for or done."""
+    """Rebuilds tables of one deployment, one at a time. `tell` gets a line for each thing waited for or done."""
 
-    def __init__(self, settings: Settings, datasets: dict[str, Dataset], tell: Tell) -> None:
+    def __init__(self, settings: Settings, tell: Tell) -> None:
         self._settings = settings
-        self._datasets = datasets
         self._services = Services(settings)
         self._registry = Registry(settings.schema_registry_url)
         self._tell = tell
@@ -111,7 +114,7 @@ class Rebuilding:
     def _repair_reading(self, dataset: Dataset) -> bool:
         """Create what is missing of the dataset's tables. True if the table itself was missing: it now fills from the
         topic's beginning."""
-        actual = self._services.read(self._datasets).tables
+        actual = self._services.read({dataset.name: dataset}).tables
         change = table_change(dataset, self._services.connection, actual)
         if change is None:
             return False
@@ -153,6 +156,34 @@ class Rebuilding:
     def _perform(self, statements: Sequence[str]) -> None:
         for statement in statements:
             self._services.perform(RunSql(statement))
+
+
+def rebuild_all(
+    settings: Settings, datasets: Sequence[Dataset], tell: Tell, allow_incomplete: bool = False
+) -> Iterator[tuple[Dataset, Rebuilt]]:
+    """Rebuild datasets, up to AT_ONCE at a time: most of it is waiting. Yields in the given order.
+
+    After an error, or when it is closed, those that run stop at their next line, each with its old table untouched.
+    """
+    stopping = Event()
+
+    def tell_unless_stopping(line: str) -> None:
+        if stopping.is_set():
+            raise SmartmeterError("stopped; the old table is untouched")
+        tell(line)
+
+    def rebuild(dataset: Dataset) -> Rebuilt:
+        return Rebuilding(settings, tell_unless_stopping).rebuild(dataset, allow_incomplete)
+
+    with ThreadPoolExecutor(AT_ONCE, "rebuild") as pool:
+        running = [(dataset, pool.submit(rebuild, dataset)) for dataset in datasets]
+        try:
+            for dataset, rebuilt in running:
+                yield dataset, rebuilt.result()
+        except BaseException:
+            stopping.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def reversed_names(dataset: Dataset) -> list[str]:

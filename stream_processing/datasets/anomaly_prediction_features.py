@@ -20,7 +20,8 @@ GRAIN = METER_5MIN
 
 def fields(_dataset: Dataset) -> dict[str, Column]:
     """The contract's fields over rows of `roll_up`."""
-    numbered = F.col("last_sequence") - F.col("first_sequence") + 1
+    # Of a pair that counts backwards 0, so that no difference leaves 64 bits: Spark would fail, for ever.
+    steps = F.greatest(F.lit(0), F.col("last_sequence") - F.col("first_sequence"))
     return {
         **key_and_window("meter_id", "building_id"),
         **power_and_voltage(),
@@ -31,6 +32,8 @@ def fields(_dataset: Dataset) -> dict[str, Column]:
         "repeat_count": F.col("repeat_count"),
         "run_max_count": F.col("run_max_count"),
         # `greatest` passes over nulls, and without a sequence there is no count.
-        "gap_count": F.when(F.col("first_sequence").isNotNull(), F.greatest(F.lit(0), numbered - F.col("event_count"))),
+        "gap_count": F.when(
+            F.col("first_sequence").isNotNull(), F.greatest(F.lit(0), steps - (F.col("event_count") - 1))
+        ),
         **status_counts(),
     }

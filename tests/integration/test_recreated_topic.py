@@ -38,7 +38,7 @@ def test_it_is_named_and_rebuild_mends_it(trial: Trial) -> None:
     until(lambda: dataset.topic not in admin.list_topics(timeout=10).topics, "the topic to be gone", DEADLINE_S)
     trial.apply()
     send(trial, 20)
-    rebuilding = Rebuilding(trial.settings, trial.datasets, lambda _: None)
+    rebuilding = Rebuilding(trial.settings, lambda _: None)
     sentence = told(trial, dataset)
     assert sentence is not None
     assert f"topic {dataset.topic} was deleted and made again" in sentence

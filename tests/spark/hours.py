@@ -38,7 +38,7 @@ reading = st.builds(
     power_kw=mostly([0.0, 0.4321, 0.4321, 2.5, -1.25, 999.9999, 1000.0], ROUNDED_POWERS_KW),
     voltage_v=mostly([0.0, 209.99, 210.0, 230.0, 230.0, 250.01, 1000.0], ROUNDED_VOLTAGES_V),
     status=st.integers(0, 15),
-    sequence=st.none() | st.integers(0, 10_000),
+    sequence=st.none() | st.integers(0, 10_000) | st.integers(0, 2**63 - 1),
     building_id=st.sampled_from([7, 7, 7, 8]),
 )
 readings_of_hours = lists(reading, 90, unique_by=lambda r: (r.meter_id, r.second)).map(

@@ -83,7 +83,7 @@ _reading = st.builds(
     power_kw=mostly(POWERS_KW, ROUNDED_POWERS_KW),
     voltage_v=mostly(VOLTAGES_V, ROUNDED_VOLTAGES_V),
     status=st.integers(0, 15),
-    sequence=st.none() | st.integers(0, 10_000),
+    sequence=st.none() | st.integers(0, 10_000) | st.integers(0, 2**63 - 1),
     produced_s=st.integers(3600, 3602),
     partition=st.integers(0, 2),
 )

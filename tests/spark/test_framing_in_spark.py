@@ -56,8 +56,8 @@ def test_what_cannot_be_read_gives_no_row_and_stops_nothing(spark: SparkSession)
 
 def test_a_record_of_any_length_is_whole(spark: SparkSession) -> None:
     """The length that follows from the values is the one that an encoder writes, at every step of it."""
-    edges = [edge + step for edge in (1 << (7 * n - 1) for n in range(1, 9)) for step in (-1, 0)]
-    readings = [{**V2, "sequence": edge} for edge in [0, 2**62 - 1, *edges]]
+    edges = [edge + step for edge in (1 << (7 * n - 1) for n in range(1, 10)) for step in (-1, 0)]
+    readings = [{**V2, "sequence": edge} for edge in [0, 2**63 - 1, *edges]]
     readings += [{**V2, "meter_id": min(edge, 2**31 - 1), "building_id": edge % 2**31} for edge in edges]
     readings += [{**V2, "timestamp": datetime.fromtimestamp(edge / 1000, UTC)} for edge in edges if edge < 4 * 10**12]
     rows = decode(kafka_rows(spark, [encoded(2, 9, reading) for reading in readings]), RAW.latest, WRITERS).collect()

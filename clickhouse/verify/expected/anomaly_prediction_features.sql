@@ -22,7 +22,7 @@ SELECT
     arrayMax(step -> abs(step), arrayDifference(voltages)) / 1e3 AS voltage_step_max_v,
     arraySum(same) AS repeat_count,
     arrayMax(run -> length(run), arraySplit((power, is_same) -> NOT is_same, powers, same)) AS run_max_count,
-    if(empty(sequences), NULL, greatest(0, sequences[-1] - sequences[1] + 1 - event_count)) AS gap_count,
+    if(empty(sequences), NULL, greatest(0, greatest(0, sequences[-1] - sequences[1]) - (event_count - 1))) AS gap_count,
     failure_count,
     spike_count,
     low_consumption_count,
