@@ -80,6 +80,8 @@ KINDS = """arrayFilter(k -> k != '', [
 """Names of the kinds of anomaly that a row of anomaly_detection_meter flags."""
 WORST = "multiIf(failure, 4, voltage_anomaly, 3, spike, 2, low_consumption, 1, 0)"
 """The gravest of them as a number, for `style.timeline`."""
+PREDICTED_KIND = "replaceOne(ifNull(kind, if(prediction, 'not told', '')), '_', ' ')"
+"""What a row of anomaly_prediction_results says is wrong, as people say it."""
 INJECTED = "failure_count + spike_count + low_consumption_count + voltage_anomaly_count"
 
 RECENT = f"window_start > $__toTime - INTERVAL {SILENT_AFTER_S} SECOND AND window_start <= $__toTime"

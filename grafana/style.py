@@ -54,7 +54,10 @@ P = TypeVar("P", timeseries.Panel, stat.Panel, table.Panel, heatmap.Panel, barch
 
 @dataclass(frozen=True)
 class About:
-    """What a panel says of itself; the description also says why it may be empty."""
+    """What a panel says of itself; the description also says why it may be empty.
+
+    Without `decimals` Grafana shows two or three digits: 0.31 kW of a meter, 2593 kW of 5,000.
+    """
 
     title: str
     description: str

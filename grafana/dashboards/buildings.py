@@ -133,12 +133,14 @@ def build() -> Dashboard:
                     f"Load: sum of the newest minute's mean power of each meter that sent within "
                     f"{sql.SILENT_AFTER_S // 60} minutes. Reporting: their share of the meters that sent within "
                     f"{sql.KNOWN_DAYS} days; silent: the others. {STREAM}",
+                    KW,
+                    None,
                 ),
                 NOW,
                 {
-                    "Load now": Look(KW, 1),
                     "Reporting": Look(SHARE, 1, steps=good_above(0.9, 0.99)),
-                    "Silent": Look(steps=good_below(1)),
+                    "Meters": Look(COUNT, 0),
+                    "Silent": Look(COUNT, 0, steps=good_below(1)),
                 },
                 width=HALF,
             )
@@ -150,7 +152,7 @@ def build() -> Dashboard:
                     "Energy since midnight, and of the same day last week until the same hour, in the dashboard's time "
                     f"zone. A dash: nothing is known of that day. {STREAM}",
                     KWH,
-                    1,
+                    None,
                 ),
                 ENERGY,
                 {"Change": Look(SHARE, 1)},

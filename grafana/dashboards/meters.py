@@ -6,6 +6,7 @@ from grafana import sql
 from grafana.palette import NEUTRAL
 from grafana.style import (
     BUILDING_CELL,
+    COUNT,
     DASHED,
     FULL,
     INSTANT_CELL,
@@ -173,13 +174,15 @@ def build() -> Dashboard:
                     f"sent within {sql.KNOWN_DAYS} days; silent: the others. Voltage out of limits: meters whose "
                     "newest "
                     f"minute has a reading beyond {LIMITS}. Power now: sum of the newest minutes' means. {STREAM}",
+                    KW,
+                    None,
                 ),
                 NOW,
                 {
                     "Reporting": Look(SHARE, 1, steps=good_above(0.9, 0.99)),
-                    "Silent": Look(steps=good_below(1)),
-                    "Voltage out of limits": Look(steps=good_below(1)),
-                    "Power now": Look(KW, 2),
+                    "Meters": Look(COUNT, 0),
+                    "Silent": Look(COUNT, 0, steps=good_below(1)),
+                    "Voltage out of limits": Look(COUNT, 0, steps=good_below(1)),
                 },
                 width=FULL - QUARTER - 2,
             )

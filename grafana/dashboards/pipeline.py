@@ -53,7 +53,7 @@ def of_now(metric: str) -> str:
 
 def over_time(metric: str, column: str, value: str = "value_max", label: str = "target") -> str:
     """One series per `label`, named by it."""
-    name = f"replaceOne({UNPREFIXED}, 'clickhouse-', 'table ')" if label == "part" else label
+    name = f"replaceOne({UNPREFIXED}, 'clickhouse-', '')" if label == "part" else label
     return f"""SELECT $__timeInterval(window_start) AS time, {name} AS name, max({value}) AS "{column}"
 FROM pipeline_metrics_latest
 WHERE {of(metric)}
@@ -113,7 +113,7 @@ AGES = newest("newest_row_age_s", "Table", "Age") + ' ORDER BY "Age" DESC, "Tabl
 
 def _by_name(panel: timeseries.Panel) -> timeseries.Panel:
     """A colour for each consumer and grain, the same in every panel; there are more than colours."""
-    consumers = [f"table {name}" for name in load_datasets()] + [f"stream-{grain}" for grain in GRAINS] + ["predict"]
+    consumers = [*load_datasets()] + [f"stream-{grain}" for grain in GRAINS] + ["predict"]
     for at, name in enumerate([*GRAINS, *consumers]):
         color = {"mode": "fixed", "fixedColor": DIGITS[at % len(DIGITS)]}
         panel.override_by_name(name, [DynamicConfigValue("color", color)])

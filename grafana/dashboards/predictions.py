@@ -111,7 +111,7 @@ MERGED_MAX = 300
 """Windows that are merged to show 100 alarms: each reads a stretch of its meter's key."""
 
 ALARMS = f"""SELECT toDateTime(window_start) AS "Window",
-    replaceOne(ifNull(kind, 'not told'), '_', ' ') AS "Kind", model_version AS "Model",
+    {sql.PREDICTED_KIND} AS "Kind", model_version AS "Model",
     meter_id AS "Meter", building_id AS "Building", probability AS "Probability", threshold AS "Threshold"
 FROM anomaly_prediction_results_latest
 WHERE prediction AND {MODELS} AND (meter_id, window_start) IN (

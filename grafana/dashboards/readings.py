@@ -42,12 +42,23 @@ HAVING count() > 0"""
 
 
 def course(column: str) -> str:
-    """Mean, lowest and highest per step; each reading by itself where the step is shorter than they are apart."""
-    return f"""SELECT $__timeInterval(timestamp) AS time, if(count() > 1, max({column}), NULL) AS "Highest",
-    avg({column}) AS "Mean", if(count() > 1, min({column}), NULL) AS "Lowest"
-FROM raw_data_latest
-WHERE {WITHIN}
-GROUP BY time ORDER BY time"""
+    """Mean, lowest and highest per step; each reading by itself where the step is shorter than they are apart.
+
+    A row of nulls follows where the meter fell silent, so that the line breaks there. Grafana's own limit for gaps is
+    fixed: one of ten minutes hides a line of hours.
+    """
+    return f"""SELECT if(is_gap, at + toIntervalSecond($__interval_s), at) AS time, if(is_gap, NULL, high) AS "Highest",
+    if(is_gap, NULL, mean) AS "Mean", if(is_gap, NULL, low) AS "Lowest"
+FROM (
+    SELECT $__timeInterval(timestamp) AS at, avg({column}) AS mean,
+        if(count() > 1, max({column}), NULL) AS high, if(count() > 1, min({column}), NULL) AS low,
+        leadInFrame(at) OVER (ORDER BY at ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS next
+    FROM raw_data_latest
+    WHERE {WITHIN}
+    GROUP BY at
+)
+ARRAY JOIN if(next > at + toIntervalSecond(greatest({sql.SILENT_AFTER_S}, 2 * $__interval_s)), [0, 1], [0]) AS is_gap
+ORDER BY time"""
 
 
 EPISODES = f"""SELECT min(window_start) AS start, max(window_end) AS until,
@@ -71,7 +82,7 @@ FROM (
 {EPISODES}
 )"""
 
-JUDGED = f"""SELECT toDateTime(window_start) AS "Window", ifNull(kind, if(prediction, 'not told', '')) AS "Kind",
+JUDGED = f"""SELECT toDateTime(window_start) AS "Window", {sql.PREDICTED_KIND} AS "Kind",
     model_version AS "Model", probability AS "Probability", threshold AS "Threshold"
 FROM anomaly_prediction_results_latest
 WHERE $__timeFilter(window_start) AND {METER} AND probability >= threshold / 2
@@ -101,7 +112,7 @@ def build() -> Dashboard:
         LOOKS,
         min_interval="1s",
         width=FULL,
-    ).insert_nulls(sql.SILENT_AFTER_S * 1000)
+    )
     voltage = time_series(
         About(
             "Voltage",
@@ -113,7 +124,7 @@ def build() -> Dashboard:
         LOOKS,
         min_interval="1s",
         width=FULL,
-    ).insert_nulls(sql.SILENT_AFTER_S * 1000)
+    )
     return (
         dashboard("readings", "Smart meters: readings", "One meter as it was read, and what was found in it.", 1)
         .with_variable(

@@ -18,6 +18,10 @@ Mark = tuple[datetime, datetime, str]
 TICKS = 5
 NAMED_MAX = 40
 """Rows of a heat map that are still named one by one."""
+ROOM_OF_A_CHARACTER = 0.045
+"""Share of a bar chart's width that a character of a number takes on a phone."""
+CELLS_APART_MAX = 60
+"""Columns of a heat map with a line between them; of more, the lines leave nothing on a phone."""
 POINTS_MAX = 60
 """Up to so many points each is drawn as a dot, too."""
 SYMLOG_DECADES = 12
@@ -281,8 +285,9 @@ def _bar_chart(answer: Answer, _time: TimeRange, _marks: Sequence[Mark]) -> Figu
     }  # fmt: skip
     high = max([value for value in values if value is not None], default=1) or 1
     axis = _axis(look, 0, high if look.greatest is None else look.greatest)
-    # Room for the numbers beside the bars.
-    axis["range"] = [0, (high if look.greatest is None else look.greatest) * 1.18]
+    # Room for the numbers beside the bars, in a narrow panel too.
+    room = 1.06 + ROOM_OF_A_CHARACTER * max(map(len, shown), default=0)
+    axis["range"] = [0, (high if look.greatest is None else look.greatest) * room]
     axis["nticks"] = TICKS
     category = {"autorange": "reversed", "automargin": True, "type": "category"}
     return {"plot": {"data": [trace], "layout": _layout(axis, category)}, "legend": None}
@@ -301,7 +306,7 @@ def _heat_map(answer: Answer, time: TimeRange, _marks: Sequence[Mark]) -> Figure
     step = _round_step(greatest / TICKS, panel.field("").unit)
     trace = {
         "type": "heatmap", "x": centres, "y": names, "z": cells, "colorscale": _opacities(color, exponent),
-        "zmin": 0, "zmax": greatest, "xgap": 1, "ygap": 1,
+        "zmin": 0, "zmax": greatest, "xgap": int(len(times) <= CELLS_APART_MAX), "ygap": 1,
         "colorbar": {"thickness": 10, "len": 0.9, "outlinewidth": 0, "tickformat": ",d", "dtick": step},
         "hovertemplate": "%{y}: %{z:,}<extra></extra>",
     }  # fmt: skip

@@ -57,14 +57,19 @@ class Scale:
         return f"multiIf({lot} = 0, 4, {lot} = 1, 3, {lot} < 4, 2, {lot} < 6, 1, 0)"
 
 
-def fill(run: Run, scale: Scale, hours_of_readings: int = 2) -> None:
+def fill(run: Run, scale: Scale) -> None:
     """Rows in every table that a dashboard reads."""
+    fill_windows(run, scale)
+    readings(run, scale)
+    figures(run, scale)
+
+
+def fill_windows(run: Run, scale: Scale) -> None:
+    """Rows in every table of windows: all but readings and figures."""
     minutes(run, scale)
     half_minutes(run, scale)
     five_minutes(run, scale)
     hours(run)
-    readings(run, scale, hours_of_readings)
-    figures(run, scale)
 
 
 def minutes(run: Run, scale: Scale, meters: int | None = None, ids: Sequence[int] = ()) -> None:

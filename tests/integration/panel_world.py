@@ -107,7 +107,8 @@ def features(meter: int, at: datetime, *counts: int, count: int = 60) -> Row:
 def result(meter: int, at: datetime, model: str, probability: float, count: int = 60) -> Row:
     alarm = probability >= 0.5
     told = {"meter_id": meter, "building_id": BUILDING_OF[meter], "event_count": count, **window(at, 300)}
-    said = {"probability": probability, "prediction": alarm, "kind": "spike" if alarm else None, "threshold": 0.5}
+    kind = "low_consumption" if alarm else None
+    said = {"probability": probability, "prediction": alarm, "kind": kind, "threshold": 0.5}
     judged = {"model_name": "spike_rf_model", "model_version": model, "feature_partition": 0, "feature_offset": 0}
     return told | said | judged
 

@@ -261,7 +261,7 @@ def expected_found(chosen: Chosen) -> list[list[Any]]:
 def expected_judged(chosen: Chosen) -> list[list[Any]]:
     rows = one_meter(chosen, "anomaly_prediction_results")
     return [
-        [r["window_start"], r["kind"] or "", r["model_version"], r["probability"], r["threshold"]]
+        [r["window_start"], KINDS[r["kind"]] if r["kind"] else "", r["model_version"], r["probability"], r["threshold"]]
         for r in rows
         if r["probability"] >= r["threshold"] / 2
     ]
@@ -328,8 +328,9 @@ def expected_recall(chosen: Chosen) -> list[list[Any]]:
 
 
 def expected_alarms(chosen: Chosen) -> list[list[Any]]:
-    names = ("window_start", "kind", "model_version", "meter_id", "building_id", "probability", "threshold")
-    return [[row[name] for name in names] for row in chosen.rows("anomaly_prediction_results") if row["prediction"]]
+    names = ("model_version", "meter_id", "building_id", "probability", "threshold")
+    rows = [row for row in chosen.rows("anomaly_prediction_results") if row["prediction"]]
+    return [[row["window_start"], KINDS[row["kind"]], *(row[name] for name in names)] for row in rows]
 
 
 STEP_S = interval_s(TimeRange(START, END), 15)
@@ -350,7 +351,7 @@ def figures(name: str, label: str = "target") -> Callable[[Chosen], list[list[An
     def expected(_: Chosen) -> list[list[Any]]:
         greatest: dict[tuple[datetime, str], float] = {}
         for row in figures_of(name):
-            key = (step(row), row[label].replace("clickhouse-", "table "))
+            key = (step(row), row[label].replace("clickhouse-", ""))
             greatest[key] = max(greatest.get(key, row["value_max"]), row["value_max"])
         return [[*key, found] for key, found in greatest.items()]
 
@@ -571,6 +572,31 @@ def test_many_readings_in_a_step_have_their_bounds_drawn(ask: Ask) -> None:
     steps = [rows[at : at + 10] for at in range(0, len(rows), 10)]
     expected = [(max(step), pytest.approx(sum(step) / len(step)), min(step)) for step in steps]
     assert [tuple(row[1:]) for row in ask(text).rows] == expected
+
+
+@pytest.fixture
+def meter_with_silences(front: FrontServer) -> Iterator[int]:
+    """Readings in these minutes only."""
+    meter = 999
+    rows = [
+        world.reading(11, world.START + timedelta(minutes=minute), minute) | {"meter_id": meter}
+        for minute in (0, 1, 12, 21, 60, 240)
+    ]
+    world.insert_rows(front.run, "raw_data", rows)
+    yield meter
+    front.run(f"ALTER TABLE raw_data DELETE WHERE meter_id = {meter} SETTINGS mutations_sync = 1")
+
+
+@pytest.mark.parametrize(("step_s", "broken_at"), [(60, [2, 22, 61]), (3600, [120])])
+def test_a_line_breaks_where_the_meter_was_silent(
+    ask: Ask, meter_with_silences: int, step_s: int, broken_at: list[int]
+) -> None:
+    """At steps of an hour, as over 30 days, each of them was a silence by itself: nothing was drawn."""
+    text = expand(PANELS["Power"][1].targets[0].sql, TIME, step_s, {"meter_id": Value([str(meter_with_silences)])})
+    rows = ask(text).rows
+    assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+    breaks = [(row[0] - world.START) / timedelta(minutes=1) for row in rows if row[2] is None]
+    assert breaks == broken_at
 
 
 def test_anomalies_are_marked_as_episodes(ask: Ask) -> None:

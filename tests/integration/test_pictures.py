@@ -33,7 +33,14 @@ DEFECTS = """(isPhone) => {
     if (title.scrollWidth > title.clientWidth + 1) say("the title is cut");
     if (section.querySelector(".error")) say(section.querySelector(".error").textContent);
     for (const number of section.querySelectorAll(".stats strong, .stats small"))
-      if (number.scrollWidth > number.parentElement.clientWidth) say(number.textContent + " is cut");
+      if (number.scrollWidth > number.clientWidth + 1) say(number.textContent + " is cut");
+    const edge = section.getBoundingClientRect().right;
+    for (const number of section.querySelectorAll(".bartext"))
+      if (number.getBoundingClientRect().right > edge) say(number.textContent + " is cut");
+    const legend = section.querySelector(".legend");
+    if (legend && legend.scrollWidth > legend.clientWidth + 1) say("the legend is cut");
+    for (const name of section.querySelectorAll(".legend td:first-child"))
+      if (name.scrollWidth > name.clientWidth + 1) say(name.textContent + " is cut");
     const table = section.querySelector(".scroll");
     if (table && !isPhone && table.scrollWidth > table.clientWidth + 1) say("columns are off-screen");
     const plot = section.querySelector(".plot");

@@ -176,6 +176,26 @@ def test_a_heat_maps_cell_ends_at_its_time_and_is_strong_where_much_is() -> None
     assert trace["colorscale"][-1] == (1, "rgba(217,11,114,1.000)")
 
 
+@pytest.mark.parametrize(("hours", "gap"), [(24, 1), (720, 0)])
+def test_a_month_of_a_heat_map_is_more_than_its_gaps(hours: int, gap: int) -> None:
+    """A pixel between cells that are less than a pixel wide left nothing of them on a phone."""
+    of = panel("heatmap", options={"color": {"fill": "#d90b72", "exponent": 0.5}})
+    cells = [(minutes(60 * hour), "Building 1", 5) for hour in range(hours)]
+    found = frame({"time": "DateTime", "building": "String", "Value": "Int64"}, *cells)
+    assert plot(found, of, 3600)["data"][0]["xgap"] == gap
+
+
+@pytest.mark.parametrize("longest", [4, 9])
+def test_numbers_beside_bars_have_room(longest: int) -> None:
+    """Beside a bar of 555.0 kWh the last letters were cut on a phone."""
+    value = 10.0 ** (longest - 6)
+    found = frame({"name": "String", "Energy": "Float64"}, ("a", value))
+    drawn = plot(found, panel("barchart", unit="suffix:kW", decimals=1))
+    (shown,) = drawn["data"][0]["text"]
+    share = 1 - value / drawn["layout"]["xaxis"]["range"][1]
+    assert share > 0.03 * len(shown), "6 of 200 pixels a character"
+
+
 def test_a_timeline_joins_equal_neighbours_and_hides_what_is_nothing() -> None:
     states = {"0": {"text": "nothing", "color": "transparent"}, "4": {"text": "failure", "color": BAD}}
     of = panel("state-timeline", display_name="${__field.labels.name}", mappings=[{"options": states}])
