@@ -74,6 +74,12 @@ MAX_WAITING_CONNECTIONS = 256
 MAX_HEAD_BYTES = 1 << 20
 """Of a request's line and headers together: a GET carries its statement there."""
 
+READ_BYTES = 16 << 10
+"""Of one connection, before others have their turn: a body of chunks of one byte takes microseconds for each."""
+
+MAX_HEADERS = 200
+"""Of a request: a megabyte of empty ones would take seconds to read."""
+
 MAX_WAITING_HEADS_BYTES = 32 << 20
 """Of all heads that are not whole; beyond it the longest of them loses its connection."""
 
