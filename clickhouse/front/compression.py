@@ -1,6 +1,7 @@
 """Bodies under compression, piece by piece: HTTP's encodings and the blocks of ClickHouse's own, both ways.
 
-A decoder gives at most PIECE_BYTES at a time, however much a few bytes would grow to, so that whoever reads can stop.
+A decoder gives at most PIECE_BYTES at a time, however much a few bytes would grow to, and something, if it is nothing,
+for each member of a body, however many come to nothing: so whoever reads can stop, and let others have their turn.
 """
 
 import struct
@@ -21,6 +22,9 @@ if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
+
+MEMBER_WINDOW_BYTES = 32 << 10
+"""What is decoded at once of a body of members: what follows each member is copied, and members may have 8 bytes."""
 
 HTTP_ENCODINGS = ("zstd", "lz4", "gzip", "deflate")
 """In the order of preference, among those that a client takes."""
@@ -112,6 +116,10 @@ class _Stream:
         return _Zlib(zlib.MAX_WBITS if self._encoding == "deflate" else 31)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
+        for begin in range(0, len(data), MEMBER_WINDOW_BYTES):
+            yield from self._feed(data[begin : begin + MEMBER_WINDOW_BYTES])
+
+    def _feed(self, data: bytes) -> Iterator[bytes]:
         try:
             while data or self._member.has_more:
                 if self._member.eof:
@@ -119,8 +127,7 @@ class _Stream:
                 self._begun = True
                 piece = self._member.decompress(data)
                 data = self._member.unused if self._member.eof else b""
-                if piece:
-                    yield piece
+                yield piece
         except _WRONG as error:
             raise QueryError(BAD_ARGUMENTS, f"the body does not match its Content-Encoding: {error}") from error
 
@@ -248,6 +255,7 @@ class _Chain:
     def feed(self, data: bytes) -> Iterator[bytes]:
         for piece in self._outer.feed(data):
             yield from self._inner.feed(piece)
+            yield b""  # a turn also for pieces in which no block ends
 
     def end(self) -> None:
         self._outer.end()

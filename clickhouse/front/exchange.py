@@ -58,8 +58,9 @@ class Exchange:
         by = asyncio.get_running_loop().time() + BODY_S if at_once else None
         async for data in self.raw(by):
             for piece in decoder.feed(data):
-                yield piece
-                await asyncio.sleep(0)  # a body that grows much leaves others their turn
+                if piece:
+                    yield piece
+                await asyncio.sleep(0)  # a body that grows much, or to nothing, leaves others their turn
         decoder.end()
 
     @contextlib.asynccontextmanager
