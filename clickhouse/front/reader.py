@@ -88,7 +88,7 @@ def judge(statement: Statement, tree: str | None) -> list[str]:
     """Raise error 497 for what is not on a list; return the names of tables that the statement reads.
 
     With `x IN name` among them, where the tree does not tell a table from a column, all names. What is only described
-    (DESCRIBE, SHOW CREATE, EXISTS) is not read.
+    (DESCRIBE, SHOW CREATE, EXISTS) is not read, but SHOW … WHERE x IN name reads.
     """
     judge_verb(statement)
     if statement.output_format is not None:
@@ -123,7 +123,7 @@ def judge(statement: Statement, tree: str | None) -> list[str]:
             kinds = {argument["type"] for argument in _arguments(node)[1:]}
             columns_may_be_tables = columns_may_be_tables or not kinds <= {"Literal", "Subquery"}
     names = tables | columns if columns_may_be_tables else tables
-    return sorted(names) if reads else []
+    return sorted(names) if reads or columns_may_be_tables else []
 
 
 _PLAIN = re.compile(r"(SHOW FUNCTIONS|SHOW CREATE DATABASE \w+|EXISTS DATABASE \w+)\s*(FORMAT \w+)?\s*\Z")

@@ -3,11 +3,11 @@
 import re
 from dataclasses import dataclass
 
-from clickhouse.front.errors import SYNTAX_ERROR, QueryError
+from clickhouse.front.errors import NOT_IMPLEMENTED, SYNTAX_ERROR, QueryError
 
 _FORMAT = re.compile(r"^FORMAT (\w+)$", re.MULTILINE)
 _FORMATQUERY_SCOPE = re.compile(r"\s*: In scope SELECT formatQuery\(.*", re.DOTALL)
-_ABOUT_A_TABLE = re.compile(r"\A(DESCRIBE TABLE|SHOW CREATE (TABLE|VIEW)|EXISTS (TABLE|VIEW)) ")
+_ABOUT_A_TABLE = re.compile(r"\A(DESCRIBE TABLE|SHOW CREATE (TABLE|VIEW)|EXISTS (TABLE|VIEW))\s+")
 _BRACKET = re.compile(r"[(\[{)\]}]")
 _KILL = re.compile(r"KILL QUERY WHERE query_id = '((?:[^'\\]|\\.)*)'(?: (?:SYNC|ASYNC))?")
 _SYNC = re.compile(r"\s+SYNC$")
@@ -134,25 +134,31 @@ def split_insert(head: bytes) -> InsertHead | None:
 
     Only finds where data begins; what the statement may do is the engine's to decide. INSERT … SELECT, VALUES and
     FROM INFILE are plain statements. Offsets count bytes: Latin-1 maps each byte to one character. Raises error 62
-    where what stands before the data is not UTF-8.
+    where what stands before the data is not UTF-8, and error 48 for rows that a SELECT reads with `input`.
     """
     text = head.decode("latin-1")
     if not is_insert(text):
         return None
-    depth, settings_at = 0, None
+    depth, settings_at, selects = 0, None, False
     previous = ""
     for token in _TOKEN.finditer(text):
         kind, value = token.lastgroup, token[0]
         if kind == "skip":
             continue
-        if kind == "mark":
+        if selects:
+            if value == "(" and previous == "INPUT":
+                reason = "INSERT … SELECT … FROM input() is not supported here: insert the rows into a table by FORMAT"
+                raise QueryError(NOT_IMPLEMENTED, reason)  # the engine in process would drop them in silence
+        elif kind == "mark":
             depth += {"(": 1, ")": -1}.get(value, 0)
         elif kind == "word" and depth == 0:
             word = value.upper()
             if previous == "FORMAT":
                 return _insert_head(head, text, settings_at, token.start(), token.end())
             if word in {"SELECT", "WITH", "VALUES", "INFILE", "WATCH"} and previous not in {"INTO", "TABLE", "."}:
-                return None
+                if word not in {"SELECT", "WITH"}:
+                    return None
+                selects = True
             if word == "SETTINGS" and previous not in {"INTO", "TABLE", "."}:
                 settings_at = token.start()
         previous = value.upper()

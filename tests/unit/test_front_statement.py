@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from clickhouse.front.errors import QueryError
 from clickhouse.front.statement import (
     is_insert,
+    judged_text,
     parse_normalised,
     split_insert,
     without_formatquery_scope,
@@ -62,6 +63,17 @@ def test_insert_with_data(text: bytes, before: str, after: str, name: str, data:
 )
 def test_statements_without_data_of_a_format(text: bytes) -> None:
     assert split_insert(text) is None
+
+
+def test_rows_for_input_are_refused_and_not_dropped() -> None:
+    with pytest.raises(QueryError) as caught:
+        split_insert(b"INSERT INTO t (a) SELECT upper(a) FROM input('a String') FORMAT CSV\nx\n")
+    assert caught.value.code == 48
+    assert split_insert(b"INSERT INTO t SELECT 'input(' AS input FROM u") is None
+
+
+def test_a_query_that_is_described_is_judged_as_it_is() -> None:
+    assert judged_text(parse_normalised("DESCRIBE TABLE\n(\n    SELECT 1\n)")) == "SELECT * FROM (\n    SELECT 1\n)"
 
 
 def test_settings_follow_the_file() -> None:
