@@ -148,7 +148,7 @@ class Engine:
         query = f"SELECT formatQuery({{q:String}}) SETTINGS implicit_select = 0{limit}"
         with self._fresh() as connection:
             try:
-                text = _run(connection, query, "RawBLOB", {"q": escape_parameter(sql)}).decode()
+                text = _run(connection, query, "RawBLOB", {"q": escape_parameter(sql)}).decode(errors="replace")
             except QueryError as error:
                 raise QueryError(error.code, without_formatquery_scope(str(error))) from error
             return Parsed(text, _tree(connection, judged_text(parse_normalised(text))) if with_tree else None)
@@ -159,7 +159,11 @@ class Engine:
         with ExitStack() as stack:
             connection = stack.enter_context(self._connection(job))
             stack.enter_context(self._marked(job.marker))
-            if job.statement and job.statement.returns_rows_of_select and formats.can_stream(job.format):
+            if (
+                job.statement
+                and job.statement.returns_rows_of_select
+                and formats.can_stream(job.format, job.settings, job.statement.normalised)
+            ):
                 yield self._stream(connection, job, stack)
                 return
             result = _query(connection, job.sql, job.format, job.params)
@@ -281,8 +285,11 @@ class Engine:
                 for key, session in list(self._sessions.items()):
                     idle_s = time.monotonic() - session.last_used
                     if idle_s > session.timeout_s and session.lock.acquire(blocking=False):
-                        session.connection.close()
                         del self._sessions[key]
+                        try:
+                            session.connection.close()
+                        except Exception:  # whatever it is: the others' time comes, too
+                            log.exception("the connection of a session that expired could not be closed")
 
 
 class _Stream:

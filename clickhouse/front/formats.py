@@ -6,7 +6,8 @@ piece.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 from clickhouse.front.native import read_varuint
 
@@ -34,6 +35,9 @@ _PLAIN = frozenset(
         "rawblob",
     }
 )
+_WHOLE = ("output_format_json_array_of_rows", "extremes")
+"""Settings by which an answer has an end of its own: as a stream each chunk would get one, or the last no place."""
+_WHOLE_IN_PRINT = ("WITH TOTALS", *(f"{name} = " for name in _WHOLE))
 _ARROW_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _CSV_LINE = re.compile(rb'(?:"[^"]*"|[^"\n])*\n')
 _CONTENT_TYPES = (
@@ -51,7 +55,11 @@ def content_type(name: str) -> str:
     return next((kind for pattern, kind in _CONTENT_TYPES if pattern.match(name)), "application/octet-stream")
 
 
-def can_stream(name: str) -> bool:
+def can_stream(name: str, settings: Mapping[str, str] = MappingProxyType({}), normalised: str = "") -> bool:
+    """Whether an answer in this format may be given as it comes, by these settings and to this statement's print."""
+    asked = any(settings.get(setting, "0").lower() not in {"0", "false"} for setting in _WHOLE)
+    if name.lower() != "native" and (asked or any(mark in normalised for mark in _WHOLE_IN_PRINT)):
+        return False
     return name.lower() in _PLAIN or name.lower() in _HEADERS
 
 

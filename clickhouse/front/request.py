@@ -1,7 +1,6 @@
 """A query as it comes over HTTP, read from the ASGI scope without touching the body."""
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
@@ -122,7 +121,7 @@ def _credentials(headers: Mapping[str, str], url: Mapping[str, str]) -> tuple[st
     if scheme.lower() == "basic":
         try:
             user, _, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError) as error:
+        except ValueError as error:  # of base64, of UTF-8, and of what is not even ASCII
             raise QueryError(AUTHENTICATION_FAILED, "the Basic credentials are not base64 of user:password") from error
         return user, password
     return url.get("user"), url.get("password")

@@ -152,7 +152,7 @@ class Supervisor:
         while not self._closing:
             try:
                 await self.start()
-            except QueryError as error:
+            except (QueryError, OSError) as error:  # also where no process, no folder, no socket is to be had just now
                 log.error("%s; trying again", error)
                 await asyncio.sleep(1)
             else:

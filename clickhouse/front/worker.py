@@ -147,7 +147,10 @@ def _stop_when_asked(
         log.debug("the connection of %s ended: %s", marker, error)
     stopping.set()
     while not done.wait(KILL_EVERY_S):
-        engine.kill(marker)
+        try:
+            engine.kill(marker)
+        except QueryError as error:
+            log.warning("%s was not told to stop; trying again: %s", marker, error)
 
 
 if __name__ == "__main__":

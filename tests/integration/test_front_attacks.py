@@ -477,6 +477,37 @@ def test_l_nonsense_is_an_error_of_clickhouse(front: FrontServer, body: bytes, u
         assert "Traceback" not in response.text
 
 
+def test_what_show_looks_into_is_read(front: FrontServer) -> None:
+    front.run("CREATE TABLE outside (a String) ENGINE = File(CSV)")
+    front.run("INSERT INTO outside VALUES ('guessed')")
+    for statement in ("SHOW TABLES WHERE", "SHOW COLUMNS FROM t WHERE", "SHOW INDEXES FROM t WHERE"):
+        assert front.code(f"{statement} 'guessed' IN outside", READER) == 497
+    assert front.run("SHOW TABLES WHERE name IN ('t')", READER) == "t"
+
+
+def test_a_query_may_be_described(front: FrontServer) -> None:
+    assert front.run("DESC (SELECT a FROM t WHERE a IN (1, 2))", READER).startswith("a\tInt32")
+    assert front.code("DESC (SELECT a FROM queue)", READER) == 497
+    assert front.code("DESC (SELECT file('/etc/hostname'))", READER) == 497
+
+
+@pytest.mark.parametrize("user", [ADMIN, READER], ids=["admin", "reader"])
+def test_a_literal_may_hold_any_bytes(front: FrontServer, user: tuple[str, str]) -> None:
+    assert front.run("SELECT hex('\\xFF')", user) == "FF"
+
+
+def test_strangers_tiny_chunks_hold_nobody(front: FrontServer) -> None:
+    head = "POST /?query=SELECT+1 HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(12):
+            stranger = stack.enter_context(socket.create_connection(("127.0.0.1", front.port)))
+            stranger.setblocking(False)
+            stranger.send(head.encode() + b"1\r\na\r\n" * 40_000)
+        begin = time.monotonic()
+        assert front.run("SELECT 1") == "1"
+        assert time.monotonic() - begin < SOON_S
+
+
 def test_the_log_of_all_this_holds_no_traceback_and_no_password(front: FrontServer) -> None:
     log = io.StringIO(front.log.read_text())
     lines = list(log)

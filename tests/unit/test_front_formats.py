@@ -51,6 +51,16 @@ def test_a_chunk_of_other_columns_is_an_error() -> None:
         list(join("TSVWithNames", iter([b"a\n1\n", b"b\n2\n"])))
 
 
+def test_what_has_an_end_of_its_own_is_not_streamed() -> None:
+    assert can_stream("JSONEachRow")
+    assert not can_stream("JSONEachRow", {"output_format_json_array_of_rows": "1"})
+    assert can_stream("CSVWithNames", {"extremes": "0"})
+    assert can_stream("Native", {"extremes": "1"})
+    assert not can_stream("CSVWithNames", {"extremes": "1"})
+    assert not can_stream("CSVWithNames", {}, "SELECT a\nFROM t\nGROUP BY a\n    WITH TOTALS")
+    assert not can_stream("JSONEachRow", {}, "SELECT 1 SETTINGS output_format_json_array_of_rows = 1")
+
+
 @pytest.mark.parametrize("name", ["JSON", "Parquet", "Arrow", "Pretty", "XML", "ORC", "Values", "SomethingNew"])
 def test_documents_with_an_end_are_not_streamed(name: str) -> None:
     assert not can_stream(name)

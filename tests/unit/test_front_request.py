@@ -76,6 +76,7 @@ def test_the_password_is_not_shown() -> None:
         (scope("a%20b=1"), 36),
         (scope("x'%3D1=2"), 36),
         (scope("", authorization="Basic !!!"), 516),
+        (scope("", authorization="Basic \xff"), 516),
     ],
 )
 def test_what_is_refused(given: dict[str, Any], code: int) -> None:
