@@ -75,7 +75,8 @@ def test_the_usual_serializers_and_ours_write_and_read_the_same_bytes(url: str, 
             assert ours == theirs
             read_by_theirs: Any = deserialize(ours, context)
             assert with_datetimes(decoder.decode(theirs), own.latest) == {
-                name: int(value) if name in decimals else value for name, value in read_by_theirs.items()
+                name: int(value) if name in decimals and value is not None else value
+                for name, value in read_by_theirs.items()
             }
 
 
