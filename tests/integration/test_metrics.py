@@ -170,7 +170,7 @@ def test_the_dashboard_shows_them(settings: Settings, url: str) -> None:
 
 def test_verify_accounts_for_them(stack: Stack, url: str) -> None:
     assert url
-    code, out = smartmeter("verify", "--data-dir", stack.data_dir, "--json", "--wait", 5)
+    code, out = smartmeter("verify", "--data-dir", stack.data_dir, "--json", "--wait", 30)
     report = json.loads(out)
     assert report["positions"]["pipeline_metrics"]["messages"] > 0
     assert [failure for failure in report["failures"] if "pipeline_metrics" in failure] == []
