@@ -16,7 +16,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from clickhouse.ddl import Connection, literal
+from clickhouse.ddl import Connection, Table, literal
 from clickhouse.tables import read_tables
 from infra.base import kafka_client
 from infra.base.clickhouse_client import connect, query_with
@@ -71,13 +71,18 @@ class Services:
             level = self._registry.compatibility(dataset.subject)
             if schemas or level:
                 subjects[dataset.subject] = Subject(dataset.subject, level, schemas)
+        tables = self.tables()
+        has_database = self._clickhouse.database == self._database
+        return Actual(self._topics(datasets.values()), subjects, tables, has_database)
+
+    def tables(self) -> dict[str, Table]:
+        """The tables that exist now, by name; none where the deployment's database is not there."""
         if not self._enter_database():
-            return Actual(self._topics(datasets.values()), subjects, {}, has_database=False)
+            return {}
         try:
-            tables = read_tables(query_with(self._clickhouse))
+            return read_tables(query_with(self._clickhouse))
         except ClickHouseError as error:
             raise SmartmeterError(f"ClickHouse did not say what tables it has: {error}") from error
-        return Actual(self._topics(datasets.values()), subjects, tables)
 
     def perform(self, step: Step) -> None:
         """Carry out one step; one that is done already does nothing."""

@@ -114,7 +114,7 @@ class Rebuilding:
     def _repair_reading(self, dataset: Dataset) -> bool:
         """Create what is missing of the dataset's tables. True if the table itself was missing: it now fills from the
         topic's beginning."""
-        actual = self._services.read({dataset.name: dataset}).tables
+        actual = self._services.tables()
         change = table_change(dataset, self._services.connection, actual)
         if change is None:
             return False
