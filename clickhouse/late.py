@@ -131,8 +131,10 @@ def stale_hours(query: Query, made: Made, closed_before: datetime, now: datetime
 def _kept(source: Dataset, dataset: Dataset, now: datetime | None) -> str:
     """The condition that no TTL can have removed any of the rows compared; `oldest` is the time of the source's."""
     days = [table.ttl_days for table in (source, dataset) if table.ttl_days is not None]
-    since = _ms((now or datetime.now(UTC)) - timedelta(days=min(days))) if days else -(2**62)
-    return f"min(oldest) > fromUnixTimestamp64Milli({since})" if days else "1"
+    if not days:
+        return "1"
+    since = _ms((now or datetime.now(UTC)) - timedelta(days=min(days)))
+    return f"min(oldest) > fromUnixTimestamp64Milli({since})"
 
 
 def hours(query: Query, start: datetime | None, end: datetime | None) -> list[tuple[datetime, int]]:

@@ -104,17 +104,17 @@ def identifier(name: str) -> str:
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
-_SPILLS = "".join(
-    f"<max_bytes_before_external_{work}><min>{READER_MIN_SPILL_BYTES}</min></max_bytes_before_external_{work}>"
-    for work in ("group_by", "sort", "join", "distinct")
-)
-_THREADS = "".join(
-    f"<{name}><max>{most}</max></{name}>"
-    for name, most in (
-        ("max_threads", READER_MAX_THREADS),
-        ("max_final_threads", READER_MAX_THREADS),
-        ("max_streams_to_max_threads_ratio", 4),
-        ("max_temporary_data_on_disk_size_for_query", READER_MAX_SPILL_BYTES),
+_BOUNDS = "".join(
+    f"<{name}><{end}>{bound}</{end}></{name}>"
+    for name, end, bound in (
+        *(
+            (f"max_bytes_before_external_{work}", "min", READER_MIN_SPILL_BYTES)
+            for work in ("group_by", "sort", "join", "distinct")
+        ),
+        ("max_threads", "max", READER_MAX_THREADS),
+        ("max_final_threads", "max", READER_MAX_THREADS),
+        ("max_streams_to_max_threads_ratio", "max", 4),
+        ("max_temporary_data_on_disk_size_for_query", "max", READER_MAX_SPILL_BYTES),
     )
 )
 
@@ -131,8 +131,7 @@ def users_xml() -> str:
     </default>
     <reader>
       <constraints>
-        {_SPILLS}
-        {_THREADS}
+        {_BOUNDS}
         <dialect><const/></dialect>
         <compatibility><const/></compatibility>
         <stream_like_engine_allow_direct_select><const/></stream_like_engine_allow_direct_select>

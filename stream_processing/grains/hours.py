@@ -31,9 +31,9 @@ def hourly(stats: DataFrame, key: str, statistics: Sequence[str]) -> DataFrame:
     """Rows of meter_stats_5min to one row per `key` (meter_id or building_id) and hour.
 
     It has the named statistics over the hour (sums, minima, maxima), `building_id`, and what `energy` gives; its
-    `content_version` covers the context, too. An hour
-    without readings has no row, though an earlier reading may hold into it. For each 5 min a meter belongs to the
-    building of its last reading there: with `key` building_id its readings in other buildings do not exist.
+    `content_version` covers the context, too. An hour without readings has no row, though an earlier reading may hold
+    into it. For each 5 min a meter belongs to the building of its last reading there: with `key` building_id its
+    readings in other buildings do not exist.
     """
     length, step, offset = (f"{seconds} seconds" for seconds in (HOUR_S + CONTEXT_S, HOUR_S, HOUR_S - CONTEXT_S))
     collected = (

@@ -26,8 +26,7 @@ def usable_readings(events: DataFrame, datasets: Datasets) -> DataFrame:
     A reading whose timestamp is more than `future_tolerance_s` ahead of the log's time does not count, though it stays
     in the raw topic. The limit is relative to the message's own time, so a replay decides alike, and so does
     ClickHouse. `clock` is what the reading tells of time: a fast meter's window waits for its time to come, and closes
-    no other meter's. Rounding is
-    floor(x * 10^n + 0.5) in double, the same in every engine (law 4).
+    no other meter's. Rounding is floor(x * 10^n + 0.5) in double, the same in every engine (law 4).
     """
     tolerance_ms = int(datasets[RAW].parameters["future_tolerance_s"] * 1000)
     ahead_ms = F.unix_millis("timestamp") - F.unix_millis("produced_at")

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from infra.base.settings import Settings, load_settings
 from infra.cli import cli
 from infra.stack.stack import DEFAULT_PORTS, Stack
-from tests.integration.trial import Trial
+from tests.integration.trial import Trial, applied_trial
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -63,7 +63,5 @@ def settings(stack: Stack) -> Settings:
 @pytest.fixture
 def trial(tmp_path: Path, settings: Settings) -> Iterator[Trial]:
     """Two datasets of its own, applied and read; nobody else sees them."""
-    trial = Trial(tmp_path, settings)
-    trial.apply()
-    yield trial
-    trial.stop_reading()
+    with applied_trial(tmp_path, settings) as trial:
+        yield trial

@@ -20,7 +20,7 @@ from schemas.avro import parse_record
 from schemas.codec import Encoder
 from schemas.framing import frame
 from schemas.registry import Registry
-from tests.integration.trial import Trial, reading
+from tests.integration.trial import Trial, applied_trial, reading
 from tests.patience import PATIENCE_S
 
 TREND = {
@@ -33,18 +33,14 @@ TREND = {
 
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Iterator[Trial]:
-    trial = Trial(tmp_path_factory.mktemp("contracts"), settings)
-    trial.apply()
-    yield trial
-    trial.stop_reading()
+    with applied_trial(tmp_path_factory.mktemp("contracts"), settings) as trial:
+        yield trial
 
 
 @pytest.fixture
 def own_trial(tmp_path: Path, settings: Settings) -> Iterator[Trial]:
-    trial = Trial(tmp_path, settings)
-    trial.apply()
-    yield trial
-    trial.stop_reading()
+    with applied_trial(tmp_path, settings) as trial:
+        yield trial
 
 
 def trend_row(encoder: Encoder, dataset_fields: list[str], **values: Any) -> bytes:

@@ -273,10 +273,7 @@ def test_verify_notices_a_letter_missing_doubled_altered_or_made_up(trial: Trial
     assert account(trial, raw).failures == []
 
     def forge(origin: Origin, value: bytes) -> None:
-        with Log(trial.settings.kafka) as log:
-            logged_at = log.produced_at(origin.topic, Extent(origin.partition, origin.offset, origin.offset + 1))
-        assert logged_at is not None
-        at_ms = round(logged_at.timestamp() * 1000)
+        at_ms = logged_ms(trial, raw, origin.partition, origin.offset)
         letter = Letter(origin, KEY, value, HEADERS, at_ms, "forged", "forged")
         producer = Producer({"bootstrap.servers": trial.settings.kafka_brokers})
         producer.produce(raw.dead_letter_topic, value, KEY, headers=all_headers(letter), timestamp=at_ms)

@@ -1,7 +1,8 @@
 """Datasets of a test's own, under names that no other test uses, on the shared stack."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,12 @@ def reading(meter_id: int = 1, timestamp_ms: int = 1_700_000_000_000, **fields: 
     """One reading, in contract."""
     defaults = {"building_id": 1, "power_kw": 0.5, "voltage_v": 230.0, "status": 0}
     return {"meter_id": meter_id, "timestamp": timestamp_ms, **defaults, **fields}
+
+
+@contextmanager
+def applied_trial(folder: Path, settings: Settings) -> Iterator[Trial]:
+    """A trial that is applied and read, until this context ends."""
+    trial = Trial(folder, settings)
+    trial.apply()
+    yield trial
+    trial.stop_reading()
